@@ -1,0 +1,1 @@
+"""Training: losses, recipes, data pools and the loop."""
