@@ -1,4 +1,4 @@
-"""The Scene: what every family of models returns, and what everything downstream (save, export, view, evaluate) takes."""
+"""The Scene: what every family of models returns, and what save, export, view and evaluate take."""
 
 from __future__ import annotations
 
