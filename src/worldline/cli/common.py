@@ -1,0 +1,69 @@
+"""What several verbs share: the console, the summary of a scene, parsing of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from worldline.errors import InputError
+
+if TYPE_CHECKING:
+    from worldline.pipeline import Reconstructor
+    from worldline.scene import Scene
+
+
+def console(*, quiet: bool = False) -> Console:
+    """Where results are printed: stdout, plain text when it is not a terminal."""
+    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+
+
+def parse_formats(text: str) -> list[str]:
+    """``"glb, ply"`` -> ``["glb", "ply"]``, in order and without repeats."""
+    return list(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+
+
+def parse_counts(counts: Sequence[int], minimum: int = 2) -> tuple[int, ...]:
+    """Numbers of views, checked."""
+    if not counts or min(counts) < minimum:
+        raise InputError(f"Numbers of views must be {minimum} or more.", "For example: --views 4 8")
+    return tuple(counts)
+
+
+def source_of(paths: Sequence[str]) -> str | list[str]:
+    """One path stays a path (folder, glob, zip or video); several are a list of photos."""
+    if not paths:
+        raise InputError("No photos were named.", "Give a folder, photos, a glob in quotes, a zip or a video.")
+    return paths[0] if len(paths) == 1 else list(paths)
+
+
+def print_licence(out: Console, model: Reconstructor) -> None:
+    """Say whose terms the weights have, when they are not the project's own."""
+    if model.license and not model.license.startswith("Apache-2.0"):
+        out.print(f"[bold]weights {model.name}[/]: licence {model.license}")
+
+
+def print_scene(out: Console, scene: Scene, folder: Path, written: Mapping[str, Path]) -> None:
+    """What was found, what was written, what to look at next."""
+    table = Table("view", "size", "focal px", "pose", "valid", box=None, pad_edge=False)
+    for view in scene.views:
+        camera = view.camera
+        table.add_row(
+            view.name,
+            f"{camera.width}x{camera.height}",
+            f"{camera.intrinsics[0, 0]:.0f}",
+            view.pose_status,
+            f"{100 * float(view.mask.mean()):.0f} %",
+        )
+    out.print(table)
+    for warning in scene.warnings:
+        out.print(f"[yellow]note[/] {warning}")
+    points, _, _ = scene.point_cloud()
+    timings = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in scene.provenance.timings.items())
+    out.print(f"{len(scene.views)} views, {len(points):,} points, scale: {scene.scale}; {timings}")
+    out.print(f"scene: {folder}")
+    for name, path in written.items():
+        out.print(f"  {name}: {path}")

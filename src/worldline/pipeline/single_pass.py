@@ -1,0 +1,317 @@
+"""From images to a Scene: load a model by name, run it once, turn its pointmaps into cameras and a Scene.
+
+This is the only module that knows all four rooms: inputs → models (through weights) → scene. See docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worldline.errors import InputError, MemoryPlanError
+from worldline.types import GaussianMaps, Pointmaps, Provenance, Views
+
+if TYPE_CHECKING:
+    import torch
+
+    from worldline.pipeline.memory import MemoryPlan
+    from worldline.scene import Scene
+
+log = logging.getLogger("worldline")
+
+DEFAULT_MODEL = "mvdust3r-plus-mini"
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """Everything about a reconstruction that is a choice and not data. The defaults are those of the command line."""
+
+    size: int | None = None  # model resolution in pixels; None = the one the weights were trained at
+    fit: str = "crop"  # "crop": the square centre of each photo; "pad": the whole photo, letterboxed
+    max_views: int | None = None  # at most this many views (video: chosen for sharpness)
+    fps: float | None = None  # video only: candidate frames per second
+    skip_bad: bool = False  # go on without unreadable files and record them
+    reference: int = 0  # index of the input view whose camera is the world frame
+    order: str = "demo"  # how views are fed: "demo", "evaluation" (published rules), "spread" or "input"
+    references: int = 4  # reference paths of MV-DUSt3R+; min(references, views) are used
+    shared_focal: bool = True  # one focal length for all views of equal size
+    confidence_percent: float = 3.0  # share of the least confident pixels to mask
+    alignment_iterations: int = 300  # pairwise models only: steps of global alignment
+    graph: str = "complete"  # pairwise models only: which pairs are predicted
+    memory_limit: int | None = None  # bytes the run may take; None = what is free
+
+
+@dataclass(frozen=True)
+class Reconstructor:
+    """A model ready to run: ``reconstruct(images) -> Scene``. Made by :func:`load`."""
+
+    network: torch.nn.Module
+    name: str  # registry id or path
+    device: str
+    weights_sha256: str = ""
+    license: str = ""
+    image_size: int = 224
+    notes: tuple[str, ...] = field(default=())
+
+    def reconstruct(
+        self,
+        images: Any,
+        *,
+        intrinsics: Any = None,
+        poses: Any = None,
+        options: ReconstructOptions | None = None,
+        **choices: Any,
+    ) -> Scene:
+        """Images of one static scene -> :class:`worldline.Scene`, views in input order.
+
+        Args:
+            images: folder, list of files, glob, zip, video file, or array ``[V, H, W, 3]`` uint8.
+            intrinsics: known ``[3, 3]`` or ``[V, 3, 3]`` in pixels of the original photos (entries may be None).
+            poses: known ``world_from_cam`` ``[V, 4, 4]`` (entries may be None); they fix frame and scale.
+            options: all choices at once; single ones may be given by keyword, e.g. ``fit="pad"``.
+
+        Raises:
+            InputError: the images cannot be used (the sentence names every bad file).
+            MemoryPlanError: the run would not fit into memory even with the smallest chunks.
+        """
+        from worldline.inputs import load_views, require_views
+
+        options = _with_choices(options or ReconstructOptions(), choices)
+        started = time.perf_counter()
+        views = load_views(
+            images,
+            size=options.size or self.image_size,
+            fit=options.fit,
+            max_views=options.max_views,
+            fps=options.fps,
+            skip_bad=options.skip_bad,
+            intrinsics=intrinsics,
+            poses=poses,
+        )
+        require_views(views, minimum=2)
+        read = time.perf_counter() - started
+        return self.reconstruct_views(views, options, timings={"read": read})
+
+    def reconstruct_views(
+        self, views: Views, options: ReconstructOptions | None = None, timings: dict[str, float] | None = None
+    ) -> Scene:
+        """The same for images that are already :class:`worldline.types.Views`."""
+        from worldline.models.dust3r import Dust3r
+
+        options = options or ReconstructOptions()
+        timings = dict(timings or {})
+        if not 0 <= options.reference < len(views):
+            raise InputError(
+                f"The reference view {options.reference} does not exist: there are {len(views)} views.",
+                f"Choose an index from 0 to {len(views) - 1}.",
+            )
+        if isinstance(self.network, Dust3r):
+            return self._pairwise(views, options, timings)
+        return self._single_pass(views, options, timings)
+
+    def _single_pass(self, views: Views, options: ReconstructOptions, timings: dict[str, float]) -> Scene:
+        from worldline.inputs import reference_order, stack
+        from worldline.scene.assemble import build_scene
+
+        order = reference_first(reference_order(len(views), options.order), options.reference)
+        images = stack(views)[:, order].to(self.device)
+        started = time.perf_counter()
+        pointmaps, plan = run_network(self.network, images, options.references, options.memory_limit)
+        timings["network"] = time.perf_counter() - started
+        pointmaps = _in_input_order(pointmaps, order)
+        started = time.perf_counter()
+        provenance = self._provenance(options, timings, {"order": order.tolist(), "head_chunk": plan.head_chunk})
+        scene = build_scene(
+            views,
+            pointmaps.points[0].numpy(),
+            pointmaps.confidence[0].numpy(),
+            reference=options.reference,
+            gaussians=_first_sample(pointmaps.gaussians),
+            shared_focal=options.shared_focal,
+            confidence_percent=options.confidence_percent,
+            provenance=provenance,
+        )
+        timings["cameras"] = time.perf_counter() - started
+        return _finished(scene, timings, views, plan.notes)
+
+    def _pairwise(self, views: Views, options: ReconstructOptions, timings: dict[str, float]) -> Scene:
+        from worldline.pipeline.pairwise import align_pairwise
+
+        return align_pairwise(self, views, options, timings)
+
+    def _provenance(
+        self, options: ReconstructOptions, timings: dict[str, float], extra: dict[str, object]
+    ) -> Provenance:
+        return Provenance(
+            model=self.name,
+            weights_sha256=self.weights_sha256,
+            license=self.license,
+            arguments={**options.__dict__, **extra, "device": self.device},
+            versions=_versions(),
+            timings=timings,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+
+def load(model: str | Path = DEFAULT_MODEL, device: str | None = None) -> Reconstructor:
+    """A model by registry id, local folder, checkpoint file or hub id.
+
+    Args:
+        model: e.g. ``"mvdust3r-plus-mini"`` (embedded, offline), ``"mvdust3r-plus"`` (published weights, downloaded once).
+        device: ``"cpu"``, ``"cuda"``, ``"mps"`` …; None takes the best one of this machine.
+
+    Raises:
+        WeightsError: unknown name, no network, altered or unreadable file.
+    """
+    from worldline import weights
+
+    device = choose_device(device)
+    network, info = weights.load_model(weights.resolve(model), device=device)
+    return Reconstructor(
+        network=network,
+        name=info.name or str(model),
+        device=device,
+        weights_sha256=info.sha256,
+        license=info.license,
+        image_size=info.image_size,
+    )
+
+
+def reconstruct(
+    images: Any,
+    *,
+    model: str | Path = DEFAULT_MODEL,
+    device: str | None = None,
+    intrinsics: Any = None,
+    poses: Any = None,
+    **choices: Any,
+) -> Scene:
+    """Photos or a video -> :class:`worldline.Scene`, in one call: :func:`load`, then :meth:`Reconstructor.reconstruct`.
+
+    Further keywords are the fields of :class:`ReconstructOptions`, e.g. ``max_views=8``, ``fit="pad"``.
+    """
+    return load(model, device).reconstruct(images, intrinsics=intrinsics, poses=poses, **choices)
+
+
+def choose_device(device: str | None) -> str:
+    """Check a device name, or take the best one of this machine when it is None or "auto"."""
+    import torch
+
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if device in (None, "auto"):
+        return available[0]
+    if str(device).split(":")[0] not in available:
+        raise InputError(f"There is no device '{device}' here.", f"Choose one of: {', '.join(available)}.")
+    return str(device)
+
+
+def reference_first(order: Sequence[int] | np.ndarray, reference: int) -> np.ndarray:
+    """The feeding order with the reference view moved to the front; the view that it displaces takes its place."""
+    order = np.array(order, dtype=np.int64)
+    place = int(np.flatnonzero(order == reference)[0])
+    order[[0, place]] = order[[place, 0]]
+    return order
+
+
+def run_network(
+    network: torch.nn.Module, images: torch.Tensor, references: int, memory_limit: int | None = None
+) -> tuple[Pointmaps, MemoryPlan]:
+    """One forward pass within a memory plan; an out-of-memory error leads to one reported retry with smaller chunks.
+
+    Args:
+        images: ``[1, V, 3, H, W]`` in [-1, 1], network order.
+
+    Returns:
+        Pointmaps on the CPU and the plan that was used.
+    """
+    import torch
+
+    from worldline.pipeline.memory import plan_memory
+
+    _, view_count, _, height, width = images.shape
+    plan = plan_memory(network.config, view_count, height, width, references, device=str(images.device), limit=memory_limit)
+    autocast = torch.autocast("cuda", torch.bfloat16, enabled=images.device.type == "cuda")
+    for attempt in (plan, plan.smallest()):
+        try:
+            with torch.inference_mode(), autocast:
+                return _to_cpu(network(images, references, head_chunk=attempt.head_chunk)), attempt
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            if attempt.head_chunk == 1:
+                raise MemoryPlanError(
+                    f"Out of memory with {view_count} views of {width}x{height} even with the smallest chunks.",
+                    "Use fewer views (--max-views), a smaller --size, or another device.",
+                ) from error
+            log.warning("out of memory; once more with the heads run one view at a time")
+            if images.device.type == "cuda":
+                torch.cuda.empty_cache()
+    raise MemoryPlanError("Out of memory.", "Use fewer views.")  # unreachable: the last plan has chunk 1
+
+
+def _with_choices(options: ReconstructOptions, choices: dict[str, Any]) -> ReconstructOptions:
+    unknown = sorted(set(choices) - set(options.__dict__))
+    if unknown:
+        raise InputError(f"Unknown option(s): {', '.join(unknown)}.", f"Known are: {', '.join(options.__dict__)}.")
+    return replace(options, **choices)
+
+
+def _in_input_order(pointmaps: Pointmaps, order: np.ndarray) -> Pointmaps:
+    """Undo the feeding order on the view axis (1)."""
+    inverse = np.argsort(order)
+
+    def undo(tensor: Any) -> Any:
+        return tensor[:, inverse]
+
+    maps = pointmaps.gaussians
+    if maps is not None:
+        maps = GaussianMaps(undo(maps.scales), undo(maps.rotations), undo(maps.opacities), undo(maps.colors))
+    return Pointmaps(undo(pointmaps.points), undo(pointmaps.confidence), maps)
+
+
+def _to_cpu(pointmaps: Pointmaps) -> Pointmaps:
+    maps = pointmaps.gaussians
+    if maps is not None:
+        maps = GaussianMaps(*(t.float().cpu() for t in (maps.scales, maps.rotations, maps.opacities, maps.colors)))
+    return Pointmaps(pointmaps.points.float().cpu(), pointmaps.confidence.float().cpu(), maps)
+
+
+def _first_sample(maps: GaussianMaps | None) -> GaussianMaps | None:
+    if maps is None:
+        return None
+    return GaussianMaps(maps.scales[0], maps.rotations[0], maps.opacities[0], maps.colors[0])
+
+
+def _finished(scene: Scene, timings: dict[str, float], views: Views, notes: Sequence[str]) -> Scene:
+    """The scene with its final timings and with what was said about the inputs."""
+    timings = {**timings, "total": sum(timings.values())}
+    said = (*(f"skipped {entry}" for entry in views.skipped), *views.notes, *notes)
+    return replace(
+        scene,
+        provenance=replace(scene.provenance, timings=timings),
+        warnings=tuple(dict.fromkeys((*said, *scene.warnings))),
+    )
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    from worldline import __version__
+
+    found = {"worldline": __version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "pycolmap", "pillow"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
