@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -162,7 +161,7 @@ class Scene:
             InputError: an unknown format name (the message lists the choices).
             OutputError: a file cannot be written.
         """
-        # outputs is the room above this one; looked up at call time so that scene does not depend on it
-        writers = importlib.import_module("worldline.outputs.export")
-        exported: dict[str, Path] = writers.export_scene(self, Path(directory), formats)
-        return exported
+        # outputs is the room above this one: a convenience, looked up when called
+        from worldline.outputs.export import export_scene
+
+        return export_scene(self, Path(directory), formats)

@@ -1,0 +1,88 @@
+"""Writing files so that a failure leaves what was there before: temporary sibling first, then one rename."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worldline.errors import OutputError, WorldlineError
+
+_CAUSES = {
+    errno.ENOSPC: ("the disk is full", "Free some space or choose a folder on another disk."),
+    errno.EDQUOT: ("your disk quota is used up", "Free some space or choose a folder on another disk."),
+    errno.EACCES: ("there is no permission to write there", "Choose a folder that you may write to."),
+    errno.EPERM: ("there is no permission to write there", "Choose a folder that you may write to."),
+    errno.EROFS: ("the file system is read-only", "Choose a folder that you may write to."),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another folder or move that file."),
+    errno.EEXIST: ("a file is where a folder is needed", "Choose another folder or move that file."),
+    errno.EISDIR: ("a folder is where a file is needed", "Choose another folder or move the one in the way."),
+    errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a folder with a shorter path."),
+}
+
+
+def output_error(error: Exception, path: Path) -> OutputError:
+    """The sentence and remedy for an operating-system error met while writing ``path``."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"os error (\d+)", str(error))):  # safetensors wraps them in text
+        number = int(found.group(1))
+    cause, remedy = _CAUSES.get(number or 0, (str(error) or type(error).__name__, "Check the path and the disk."))
+    return OutputError(f"Cannot write {path}: {cause}.", remedy)
+
+
+@contextmanager
+def reporting(path: Path) -> Iterator[None]:
+    """Turn operating-system errors of the block into :class:`OutputError` about ``path``."""
+    try:
+        yield
+    except WorldlineError:
+        raise
+    except OSError as error:
+        raise output_error(error, path) from error
+    except Exception as error:
+        if re.search(r"os error \d+", str(error)):
+            raise output_error(error, path) from error
+        raise
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder with its parents; an existing one is fine.
+
+    Raises:
+        OutputError: a file is in the way, or no permission.
+    """
+    with reporting(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A fresh hidden name beside ``path``, with the same suffix (some writers choose the format by it)."""
+    return path.with_name(f".partial-{uuid.uuid4().hex[:12]}{path.suffix}")
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it takes the place of ``path`` only if the block succeeds."""
+    temporary = temporary_sibling(path)
+    try:
+        yield temporary
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a fresh folder beside ``path``, removed with its contents afterwards unless it was renamed away."""
+    temporary = temporary_sibling(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,210 @@
+"""Saving and loading a scene: exact, atomic, and gentle with what else is in the folder."""
+
+import dataclasses
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import synthetic_scene
+from worldline.errors import InputError, OutputError
+from worldline.scene import Scene
+from worldline.types import Camera
+
+
+def assert_same(left: object, right: object, path: str = "scene") -> None:
+    if dataclasses.is_dataclass(left):
+        assert type(left) is type(right), path
+        for field in dataclasses.fields(left):
+            assert_same(getattr(left, field.name), getattr(right, field.name), f"{path}.{field.name}")
+    elif isinstance(left, np.ndarray):
+        assert left.dtype == right.dtype and left.shape == right.shape, path
+        assert left.tobytes() == right.tobytes(), path
+    elif isinstance(left, tuple):
+        assert len(left) == len(right), path
+        for index, pair in enumerate(zip(left, right, strict=True)):
+            assert_same(*pair, f"{path}[{index}]")
+    else:
+        assert left == right, path
+
+
+def test_round_trip_is_exact(exact_scene: Scene, tmp_path: Path) -> None:
+    assert exact_scene.save(tmp_path / "new" / "scene") == tmp_path / "new" / "scene"
+    assert_same(exact_scene, Scene.load(tmp_path / "new" / "scene"))
+
+
+def test_awkward_numbers_survive(exact_scene: Scene, tmp_path: Path) -> None:
+    view = exact_scene.views[0]
+    pose = view.camera.world_from_cam.copy()
+    pose[:3, 3] = [1 / 3, 5e-324, -1.7976931348623157e308]
+    odd = dataclasses.replace(view, camera=Camera(view.camera.intrinsics, pose, 240, 320), name="a [ 1 ] “ü”.png")
+    scene = Scene(views=(odd,))
+    scene.save(tmp_path / "s")
+    assert_same(scene, Scene.load(tmp_path / "s"))
+
+
+def test_empty_gaussians_and_tracks_stay_none(tmp_path: Path) -> None:
+    scene = dataclasses.replace(synthetic_scene.make_scene(gaussians=False), tracks=None)
+    loaded = Scene.load(scene.save(tmp_path / "s"))
+    assert loaded.gaussians is None and loaded.tracks is None
+
+
+def test_arguments_of_a_run_become_json(exact_scene: Scene, tmp_path: Path) -> None:
+    arguments = {"path": Path("a/b"), "size": np.int64(3), "nan": float("nan"), "list": (1, np.arange(2))}
+    provenance = dataclasses.replace(exact_scene.provenance, arguments=arguments)
+    loaded = Scene.load(dataclasses.replace(exact_scene, provenance=provenance).save(tmp_path / "s"))
+    assert loaded.provenance.arguments == {"path": str(Path("a/b")), "size": 3, "nan": "nan", "list": [1, [0, 1]]}
+
+
+def test_document_is_readable_and_has_no_pickle(exact_scene: Scene, tmp_path: Path) -> None:
+    exact_scene.save(tmp_path / "s")
+    document = json.loads((tmp_path / "s" / "scene.json").read_text(encoding="utf-8"))
+    assert document["format"] == "worldline-scene" and document["version"] == 1
+    assert [view["name"] for view in document["views"]] == [view.name for view in exact_scene.views]
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == [
+        "arrays.safetensors",
+        "scene.json",
+        "thumbnails",
+    ]
+    assert len(list((tmp_path / "s" / "thumbnails").glob("*.jpg"))) == 4
+
+
+def test_saving_again_keeps_the_files_of_the_user(exact_scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "arrays.safetensors").write_text("mine too")
+    exact_scene.save(folder)
+    smaller = dataclasses.replace(exact_scene, views=exact_scene.views[:2])
+    smaller.save(folder)
+    smaller.save(folder)
+    assert_same(smaller, Scene.load(folder))
+    assert (folder / "notes.txt").read_text() == "mine" and (folder / "arrays.safetensors").read_text() == "mine too"
+    assert len(list(folder.glob("*.safetensors"))) == 2  # no stale arrays
+    assert len(list((folder / "thumbnails").iterdir())) == 2
+
+
+def test_a_scene_json_of_somebody_else_is_not_touched(exact_scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "scene.json").write_text('{"format": "other"}')
+    with pytest.raises(OutputError, match="not written by worldline"):
+        exact_scene.save(tmp_path)
+    assert (tmp_path / "scene.json").read_text() == '{"format": "other"}'
+
+
+@pytest.mark.parametrize("fails_at", [0, 1, 3, 5])
+def test_a_full_disk_leaves_the_earlier_scene(
+    exact_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int
+) -> None:
+    folder = exact_scene.save(tmp_path / "s")
+    before = sorted(path.name for path in folder.iterdir())
+    calls = []
+    replace = Path.replace
+
+    def full(path: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) > fails_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OutputError, match=r"the disk is full\. Free some space"):
+        dataclasses.replace(exact_scene, warnings=("new",)).save(folder)
+    monkeypatch.undo()
+    assert_same(exact_scene, Scene.load(folder))
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_full_disk_leaves_nothing_of_a_new_scene(
+    exact_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, text: str, **_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        exact_scene.save(tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_way(exact_scene: Scene, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for target in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OutputError, match=r"is a file|a file is where") as caught:
+            exact_scene.save(target)
+        assert caught.value.remedy
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_loading_what_is_no_scene(exact_scene: Scene, tmp_path: Path) -> None:
+    for target in (tmp_path, tmp_path / "absent", exact_scene.save(tmp_path / "s") / "scene.json"):
+        with pytest.raises(InputError, match="not a saved scene"):
+            Scene.load(target)
+
+
+def edit(folder: Path, **changes: object) -> None:
+    document = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
+    (folder / "scene.json").write_text(json.dumps({**document, **changes}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "reads versions up to 1"),
+        ({"version": "x"}, "no valid version"),
+        ({"format": "x"}, "not a worldline scene"),
+        ({"arrays": "../arrays.safetensors"}, "names no array file"),
+        ({"arrays": "absent.safetensors"}, "is missing"),
+        ({"views": [{}]}, "damaged"),
+        ({"provenance": {"unknown": 1}}, "damaged"),
+    ],
+)
+def test_wrong_documents(exact_scene: Scene, tmp_path: Path, changes: dict, message: str) -> None:
+    folder = exact_scene.save(tmp_path / "s")
+    edit(folder, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        Scene.load(folder)
+    assert caught.value.remedy
+
+
+def test_damaged_files(exact_scene: Scene, tmp_path: Path) -> None:
+    folder = exact_scene.save(tmp_path / "s")
+    data = (folder / "arrays.safetensors").read_bytes()
+    for broken in (data[: len(data) // 2], data[:5], b""):
+        (folder / "arrays.safetensors").write_bytes(broken)
+        with pytest.raises(InputError, match="damaged or cut short"):
+            Scene.load(folder)
+    (folder / "scene.json").write_bytes(b'{"format": \xff')
+    with pytest.raises(InputError, match="not JSON"):
+        Scene.load(folder)
+
+
+def test_point_cloud_holds_the_valid_pixels(exact_scene: Scene) -> None:
+    points, colors, confidence = exact_scene.point_cloud()
+    assert len(points) == len(colors) == len(confidence) == sum(view.mask.sum() for view in exact_scene.views)
+    assert points.dtype == np.float32 and colors.dtype == np.uint8
+    few, _, high = exact_scene.point_cloud(min_confidence=3.0)
+    assert 0 < len(few) < len(points) and high.min() >= 3.0
+
+
+def test_model_camera_projects_each_point_to_its_pixel(exact_scene: Scene) -> None:
+    for view in exact_scene.views:
+        rows, columns = np.nonzero(view.mask)
+        pixels, depth = view.model_camera.project(view.points[view.mask])
+        assert np.abs(pixels - np.stack([columns, rows], axis=-1)).max() < 1e-3
+        assert np.allclose(depth, view.depth[view.mask], atol=1e-5)
+
+
+def test_wrong_scenes_are_refused(exact_scene: Scene) -> None:
+    view = exact_scene.views[0]
+    with pytest.raises(InputError, match="same name"):
+        Scene(views=(view, view))
+    with pytest.raises(InputError, match="depth has shape"):
+        dataclasses.replace(view, depth=view.depth[1:])
+    with pytest.raises(InputError, match="the camera is for 112x128"):
+        dataclasses.replace(view, camera=view.model_camera)
+    with pytest.raises(InputError, match="pose status"):
+        dataclasses.replace(view, pose_status="fine")
+    with pytest.raises(InputError, match="Unknown scale"):
+        Scene(views=(view,), scale="metres")
