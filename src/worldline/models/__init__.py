@@ -1,0 +1,1 @@
+"""The networks: raw tensors in, pointmaps out. No files, no registry, no post-processing."""

@@ -1,0 +1,1 @@
+"""Bricks without model names: attention, transformer blocks, patch embedding, heads."""

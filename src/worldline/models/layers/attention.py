@@ -1,0 +1,99 @@
+"""Self- and cross-attention with rotary positions, and the layout that lets many views share keys and values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from worldline.models.layers.rope import RopeTable, apply_rope
+
+
+class KeysValues(NamedTuple):
+    """Projected, rotated memory of M token sets per group: computed once, read by every query that needs it."""
+
+    keys: Float[Tensor, "group set token head head_dim"]
+    values: Float[Tensor, "group set token head head_dim"]
+
+    def everything(self) -> AttentionMemory:
+        """All sets as the memory of one query set per group."""
+        return AttentionMemory(*(_head_major(part, part.shape[1], ()) for part in self))
+
+    def everything_else(self, first: int = 0) -> AttentionMemory:
+        """For every query set i = first, …, M - 1: all sets but i, without copying the sets once per query.
+
+        Written one after the other and wrapped around, the sets i + 1, …, i + M - 1 (modulo M) are a contiguous
+        run for every i. So the memories of all queries are overlapping windows of one buffer of less than 2 M sets.
+        """
+        sets = self.keys.shape[1]
+        wrapped = (slice(first + 1, None), slice(0, sets - 1))
+        return AttentionMemory(*(_head_major(part, sets - 1, wrapped) for part in self))
+
+
+class AttentionMemory(NamedTuple):
+    """What one or more query sets attend to, head-major. Windows may overlap in storage: read only."""
+
+    keys: Float[Tensor, "query group_head key head_dim"]
+    values: Float[Tensor, "query group_head key head_dim"]
+
+
+def _head_major(
+    part: Float[Tensor, "group set token head head_dim"], sets: int, pieces: tuple[slice, ...]
+) -> Float[Tensor, "query group_head key head_dim"]:
+    tokens = part.shape[2]
+    part = part.permute(0, 3, 1, 2, 4)  # group head set token head_dim
+    if pieces:
+        part = torch.cat([part[:, :, piece] for piece in pieces], dim=2)
+    line = part.flatten(2, 3).flatten(0, 1)  # group·head, set·token, head_dim
+    return line.unfold(1, sets * tokens, tokens).permute(1, 0, 3, 2)
+
+
+class SelfAttention(nn.Module):
+    """Tokens of one view attend to each other."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim)
+
+    def forward(
+        self, tokens: Float[Tensor, "*batch token channel"], rope: RopeTable
+    ) -> Float[Tensor, "*batch token channel"]:
+        """Same shape out; ``rope`` broadcasts against ``*batch token``."""
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(-3)
+        query, key = apply_rope(query, rope), apply_rope(key, rope)
+        query, key, value = (part.flatten(0, -4).transpose(1, 2) for part in (query, key, value))
+        mixed = scaled_dot_product_attention(query, key, value)
+        return self.output(mixed.transpose(1, 2).reshape(tokens.shape))
+
+
+class CrossAttention(nn.Module):
+    """Tokens of one view attend to a memory made of other views."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+
+    def keys_values(self, memory: Float[Tensor, "group set token channel"], rope: RopeTable) -> KeysValues:
+        """Project and rotate memory tokens once, whoever will read them."""
+        keys = apply_rope(self.key(memory).unflatten(-1, (self.heads, -1)), rope)
+        return KeysValues(keys, self.value(memory).unflatten(-1, (self.heads, -1)))
+
+    def forward(
+        self, tokens: Float[Tensor, "group query token channel"], memory: AttentionMemory, rope: RopeTable
+    ) -> Float[Tensor, "group query token channel"]:
+        """Query set q of every group attends to ``memory[q]``."""
+        groups = tokens.shape[0]
+        query = apply_rope(self.query(tokens).unflatten(-1, (self.heads, -1)), rope)
+        query = query.permute(1, 0, 3, 2, 4).flatten(1, 2)  # query, group·head, token, head_dim
+        mixed = scaled_dot_product_attention(query, memory.keys, memory.values)
+        mixed = mixed.unflatten(1, (groups, self.heads)).permute(1, 0, 3, 2, 4)
+        return self.output(mixed.reshape(tokens.shape))
