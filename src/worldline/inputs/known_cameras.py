@@ -55,7 +55,11 @@ def attach_cameras(views: Views, known: dict[str, KnownCamera]) -> Views:
         )
     attached = tuple(_attached(view, known) for view in views)
     missing = len(views) - len(matched)
-    notes = (f"{missing} of {len(views)} photos have no entry in the cameras file; theirs are estimated",) if missing else ()
+    notes = (
+        (f"{missing} of {len(views)} photos have no entry in the cameras file; theirs are estimated",)
+        if missing
+        else ()
+    )
     return replace(views, views=attached, notes=(*views.notes, *notes))
 
 
@@ -95,7 +99,7 @@ def _scaled(camera: KnownCamera, view: View) -> Float64[np.ndarray, "3 3"] | Non
     scale_x, scale_y = width / known_width, height / known_height
     if abs(scale_x / scale_y - 1) > 0.02:
         raise InputError(
-            f"The intrinsics of {view.name} are for {known_width}x{known_height} pixels, the photo has {width}x{height}.",
+            f"The intrinsics of {view.name} are for {known_width}x{known_height} pixels, not {width}x{height}.",
             "Give the intrinsics of the photo as it is shown (EXIF orientation applied).",
         )
     # edges of the image stay edges: pixel centres are at integers, so shift by half a pixel around the scaling
