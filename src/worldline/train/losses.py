@@ -57,7 +57,7 @@ def in_reference_frame(
 
 
 def _exchange(values: Float[Tensor, "scene path view *rest"]) -> Float[Tensor, "row view *rest"]:
-    """In path r exchange views 0 and r, so that view 0 of every row is its reference; flatten scenes and paths to rows."""
+    """In path r exchange views 0 and r, so that view 0 of every row is its reference; flatten paths to rows."""
     scenes, paths, views = values.shape[:3]
     order = torch.arange(views, device=values.device).repeat(paths, 1)
     for path in range(paths):
@@ -85,7 +85,7 @@ def rows_of_targets(
     world_from_cam: Float[Tensor, "scene view 4 4"],
     paths: int = 1,
 ) -> tuple[Points, Valid]:
-    """True world points -> one row per (scene, reference), in that reference's frame, ordered like :func:`rows_of_paths`."""
+    """True world points -> one row per (scene, reference) in that reference's frame, as :func:`rows_of_paths`."""
     per_path = [in_reference_frame(points, world_from_cam[:, path]) for path in range(paths)]
     masks = valid[:, None].expand(-1, paths, -1, -1, -1)
     return rows_of_paths(torch.stack(per_path, 1)), rows_of_paths(masks)

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, readers of test sets, suites."""

@@ -1,0 +1,299 @@
+"""A pool of rendered scenes on disk, filled by a background process while the trainer draws from it.
+
+Rendering and training compete for the same processor, so scenes are rendered once, kept, and reused with different
+subsets of views, different references, mirrored and recoloured. One safetensors file per scene::
+
+    images [V,H,W,3] uint8 · depth [V,H,W] float16, metres along the optical axis, 0 = invalid
+    intrinsics [V,3,3] · world_from_cam [V,4,4] float32
+
+Fill a pool (resumable: seeds that are already there are skipped)::
+
+    python -m worldline.train.data POOL --split train --views 8 --size 224
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from worldline.errors import InputError
+
+if TYPE_CHECKING:
+    from worldline.worlds import WorldSample
+
+log = logging.getLogger(__name__)
+
+_EDGE_RATIO = 1.1  # depths of one pixel block further apart than this lie on two surfaces
+
+
+@dataclass(frozen=True)
+class PosedImages:
+    """Views of one scene with exact depth and cameras, as stored in a pool."""
+
+    images: UInt8[np.ndarray, "view height width 3"]
+    depth: Float[np.ndarray, "view height width"]  # along the optical axis; 0 = invalid
+    intrinsics: Float[np.ndarray, "view 3 3"]  # pixels of exactly these images
+    world_from_cam: Float[np.ndarray, "view 4 4"]
+
+    def choose(self, views: Sequence[int]) -> PosedImages:
+        """The given views, in the given order."""
+        index = list(views)
+        return PosedImages(self.images[index], self.depth[index], self.intrinsics[index], self.world_from_cam[index])
+
+    @property
+    def valid(self) -> Bool[np.ndarray, "view height width"]:
+        """Pixels with a known depth."""
+        return np.isfinite(self.depth) & (self.depth > 0)
+
+    @property
+    def points(self) -> Float[np.ndarray, "view height width 3"]:
+        """World point of every pixel centre (the camera centre where the depth is invalid)."""
+        height, width = self.depth.shape[1:]
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        pixels = np.stack([x, y, np.ones_like(x)], -1)
+        rays = np.einsum("hwj,vij->vhwi", pixels, np.linalg.inv(self.intrinsics).astype(np.float32))
+        depth = np.where(self.valid, self.depth, 0).astype(np.float32)
+        rotation, center = self.world_from_cam[:, :3, :3], self.world_from_cam[:, :3, 3]
+        points = np.einsum("vhwj,vij->vhwi", rays * depth[..., None], rotation.astype(np.float32))
+        return points + center[:, None, None].astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees. World points: the loss moves them into the frame of each reference."""
+
+    images: Float[Tensor, "scene view 3 height width"]  # in [-1, 1]
+    points: Float[Tensor, "scene view height width 3"]
+    valid: Bool[Tensor, "scene view height width"]
+    world_from_cam: Float[Tensor, "scene view 4 4"]
+
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+
+
+def from_world(sample: WorldSample) -> PosedImages:
+    """A procedural sample as the pool stores it."""
+    cam_from_world = np.linalg.inv(np.asarray(sample.world_from_cam, np.float64))
+    in_camera_z = np.einsum("vhwj,vj->vhw", np.asarray(sample.points, np.float64), cam_from_world[:, 2, :3])
+    depth = np.where(sample.valid, in_camera_z + cam_from_world[:, 2, 3][:, None, None], 0)
+    return PosedImages(
+        np.asarray(sample.images),
+        depth.astype(np.float32),
+        np.asarray(sample.intrinsics, np.float32),
+        np.asarray(sample.world_from_cam, np.float32),
+    )
+
+
+def save_scene(scene: PosedImages, path: Path) -> None:
+    """Write one scene; the file appears complete or not at all."""
+    tensors = {
+        "images": np.ascontiguousarray(scene.images),
+        "depth": np.ascontiguousarray(scene.depth.astype(np.float16)),
+        "intrinsics": np.ascontiguousarray(scene.intrinsics.astype(np.float32)),
+        "world_from_cam": np.ascontiguousarray(scene.world_from_cam.astype(np.float32)),
+    }
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial)
+    partial.replace(path)
+
+
+def load_scene(path: Path) -> PosedImages:
+    """Read one scene of a pool."""
+    try:
+        return PosedImages(**load_file(path))
+    except (SafetensorError, TypeError) as error:
+        raise InputError(f"{path} is not a scene of a training pool ({error}).", "Delete the file.") from error
+
+
+def pool_files(pool: Path) -> list[Path]:
+    """The scenes of a pool, oldest seed first."""
+    return sorted(pool.glob("*.safetensors"))
+
+
+def shrink(scene: PosedImages, size: int) -> PosedImages:
+    """Reduce square views to ``size`` pixels by an integer factor.
+
+    Colours are averaged. Depths are averaged as inverse depths, which is exact at the block centre for a plane; where a
+    block covers a depth edge it keeps its nearest surface. Intrinsics follow the half-pixel shift.
+    """
+    views, height, width = scene.depth.shape
+    if height == size and width == size:
+        return scene
+    if height != width or height % size:
+        raise InputError(
+            f"Views of {height}×{width} pixels cannot be reduced to {size}×{size}.", "Use square views and a divisor."
+        )
+    factor = height // size
+    blocks = (views, size, factor, size, factor)
+    images = scene.images.reshape(*blocks, 3).astype(np.uint16).sum((2, 4))
+    with np.errstate(divide="ignore"):
+        inverse = np.where(scene.valid, 1 / scene.depth.astype(np.float32), 0).reshape(blocks)
+    nearest, farthest, mean = inverse.max((2, 4)), inverse.min((2, 4)), inverse.mean((2, 4))
+    kept = np.where(nearest > _EDGE_RATIO * farthest, nearest, mean)
+    depth = np.where(kept > 0, 1 / np.maximum(kept, 1e-9), 0)
+    intrinsics = scene.intrinsics.copy()
+    intrinsics[:, :2] /= factor
+    intrinsics[:, :2, 2] += 0.5 / factor - 0.5
+    rounded = (images + factor * factor // 2) // (factor * factor)
+    return PosedImages(rounded.astype(np.uint8), depth.astype(np.float32), intrinsics, scene.world_from_cam)
+
+
+def mirror(scene: PosedImages) -> PosedImages:
+    """The scene seen in a mirror: images flipped left to right, cameras and world with x negated."""
+    flip = np.diag([-1.0, 1.0, 1.0, 1.0]).astype(np.float32)
+    intrinsics = scene.intrinsics.copy()
+    intrinsics[:, 0, 2] = scene.depth.shape[2] - 1 - intrinsics[:, 0, 2]
+    return PosedImages(
+        np.ascontiguousarray(scene.images[:, :, ::-1]),
+        np.ascontiguousarray(scene.depth[:, :, ::-1]),
+        intrinsics,
+        flip @ scene.world_from_cam @ flip,
+    )
+
+
+def recolor(
+    images: UInt8[np.ndarray, "view height width 3"], rng: np.random.Generator
+) -> Float[np.ndarray, "view height width 3"]:
+    """Brightness, contrast, saturation, white balance and gamma, partly shared by the scene, partly drawn per view.
+
+    Different photos of one place differ in all of these. Returns colours in [0, 1].
+    """
+    views = len(images)
+    draw = lambda spread: spread * (0.7 * rng.standard_normal() + 0.7 * rng.standard_normal(views))  # noqa: E731
+    gain = np.exp(draw(0.18)[:, None] + np.stack([draw(0.06), draw(0.03), draw(0.06)], -1))
+    saturation = np.clip(1 + draw(0.25), 0, 2)
+    if rng.random() < 0.05:
+        saturation = np.zeros(views)
+    contrast, gamma = np.exp(draw(0.15)), np.exp(draw(0.12))
+    luma = np.array([0.299, 0.587, 0.114])
+    mix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * luma[None, :, None]
+    matrix = (mix * (gain * contrast[:, None])[:, None, :] / 255).astype(np.float32)
+    offset = (0.5 * (1 - contrast)).astype(np.float32)
+    colors = np.matmul(images.reshape(views, -1, 3).astype(np.float32), matrix) + offset[:, None, None]
+    colors = np.clip(colors, 1e-4, 1) ** gamma.astype(np.float32)[:, None, None]
+    noise = np.float32(abs(draw(0.012)[0]))
+    colors += noise * rng.standard_normal(colors.shape, dtype=np.float32)
+    return np.clip(colors, 0, 1).reshape(images.shape)
+
+
+def to_batch(scenes: Iterable[PosedImages], colors: Iterable[Float[np.ndarray, "view height width 3"]]) -> Batch:
+    """Stack scenes with equal numbers of views (colours in [0, 1])."""
+    scenes = list(scenes)
+    images = torch.from_numpy(np.stack(list(colors))).permute(0, 1, 4, 2, 3).contiguous()
+    return Batch(
+        images.mul_(2).sub_(1),
+        torch.from_numpy(np.stack([scene.points for scene in scenes])),
+        torch.from_numpy(np.stack([scene.valid for scene in scenes])),
+        torch.from_numpy(np.stack([scene.world_from_cam for scene in scenes])),
+    )
+
+
+def plain_batch(scenes: Sequence[PosedImages]) -> Batch:
+    """Scenes as they are, without augmentation."""
+    return to_batch(scenes, [scene.images.astype(np.float32) / 255 for scene in scenes])
+
+
+def draw_batch(
+    files: Sequence[Path], rng: np.random.Generator, scenes: int, views: int, size: int, augment: bool = True
+) -> Batch:
+    """Draw ``scenes`` scenes of the pool with ``views`` random views each, in random order (the first is the reference).
+
+    Recent scenes are a little more likely, so that new material is seen soon after it arrives.
+    """
+    drawn: list[PosedImages] = []
+    for _ in range(scenes):
+        scene = load_scene(files[_draw_index(len(files), rng)])
+        chosen = rng.permutation(len(scene.images))[:views]
+        if len(chosen) < views:
+            raise InputError(
+                f"A step asks for {views} views, the pool has {len(chosen)} per scene.", "Render more views per scene."
+            )
+        scene = shrink(scene.choose(chosen), size)
+        drawn.append(mirror(scene) if augment and rng.random() < 0.5 else scene)
+    if not augment:
+        return plain_batch(drawn)
+    return to_batch(drawn, [recolor(scene.images, rng) for scene in drawn])
+
+
+def _draw_index(count: int, rng: np.random.Generator) -> int:
+    recent = min(count, max(count // 5, 32))
+    return count - 1 - int(rng.integers(recent)) if rng.random() < 0.3 else int(rng.integers(count))
+
+
+def produce(
+    pool: Path,
+    seeds: Iterable[int],
+    *,
+    layout: str = "room",
+    views: int = 8,
+    size: int = 224,
+    max_gigabytes: float = 10.0,
+) -> int:
+    """Render the seeds that the pool does not have yet. Stops at the size limit or when a file STOP appears in the pool.
+
+    Returns the number of scenes written.
+    """
+    from worldline import worlds
+
+    pool.mkdir(parents=True, exist_ok=True)
+    used = sum(file.stat().st_size for file in pool_files(pool))
+    written, started = 0, time.monotonic()
+    for seed in seeds:
+        path = pool / f"{layout}-{seed:09d}.safetensors"
+        if path.exists():
+            continue
+        if used > max_gigabytes * 1e9 or (pool / "STOP").exists():
+            break
+        save_scene(from_world(worlds.sample(layout, seed, views=views, height=size, width=size)), path)
+        used += path.stat().st_size
+        written += 1
+        if written % 20 == 0:
+            log.info("%d scenes, %.2f s each, %.2f GB", written, (time.monotonic() - started) / written, used / 1e9)
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command of the background producer."""
+    from worldline import worlds
+
+    splits = {"train": worlds.TRAIN_SEEDS, "validation": worlds.VALIDATION_SEEDS, "test": worlds.TEST_SEEDS}
+    parser = argparse.ArgumentParser(description="Render procedural scenes into a training pool.")
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--split", choices=sorted(splits), default="train")
+    parser.add_argument("--layout", default="room")
+    parser.add_argument("--start", type=int, default=0, help="first seed, counted from the start of the split")
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--stride", type=int, default=1, help="several producers use the same stride, different starts")
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--max-gigabytes", type=float, default=10.0)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    seeds = splits[options.split][options.start :: options.stride][: options.count]
+    produce(
+        options.pool,
+        seeds,
+        layout=options.layout,
+        views=options.views,
+        size=options.size,
+        max_gigabytes=options.max_gigabytes,
+    )
+
+
+if __name__ == "__main__":
+    main()
