@@ -43,8 +43,11 @@ class PointmapConfig:
                 f"The model configuration has unknown fields: {', '.join(unknown)}.",
                 f"{cls.__name__} knows: {', '.join(known)}.",
             )
-        parsed = {key: float(value) if value in ("inf", "-inf") else value for key, value in values.items()}
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in parsed.items()})
+        parsed: dict[str, Any] = {}
+        for key, value in values.items():
+            value = float(value) if value in ("inf", "-inf") else value
+            parsed[key] = tuple(value) if isinstance(value, list) else value
+        return cls(**parsed)
 
 
 @dataclass(frozen=True)

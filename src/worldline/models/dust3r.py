@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -194,12 +195,14 @@ class PairDecoder(nn.Module):
         self.norm = nn.LayerNorm(config.decoder_dim, eps=NORM_EPS)
 
     @classmethod
-    def sharing(cls, decoder: nn.Module) -> PairDecoder:
-        """The same interface over another decoder's modules of the same meaning."""
+    def sharing(
+        cls, embed: nn.Linear, reference_blocks: nn.ModuleList, source_blocks: nn.ModuleList, norm: nn.LayerNorm
+    ) -> PairDecoder:
+        """A decoder made of another one's modules; the weights are shared, not copied."""
         pair = cls.__new__(cls)
         nn.Module.__init__(pair)
-        pair.embed, pair.norm = decoder.embed, decoder.norm
-        pair.reference_blocks, pair.source_blocks = decoder.reference_blocks, decoder.source_blocks
+        pair.embed, pair.norm = embed, norm
+        pair.reference_blocks, pair.source_blocks = reference_blocks, source_blocks
         return pair
 
     def forward(
@@ -227,12 +230,13 @@ class PairDecoder(nn.Module):
 
 
 def _read_other(
-    block: DecoderBlock,
+    block: nn.Module,
     own: Float[Tensor, "batch 1 token1 channel"],
     other: Float[Tensor, "batch 1 token2 channel"],
     own_rope: RopeTable,
     other_rope: RopeTable,
 ) -> Float[Tensor, "batch 1 token1 channel"]:
+    block = cast(DecoderBlock, block)
     return block(own, block.remember(other, other_rope).everything(), own_rope)
 
 

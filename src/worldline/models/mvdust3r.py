@@ -7,6 +7,8 @@ what they learned in the different paths.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,7 +61,7 @@ class MVDust3r(nn.Module):
             InputError: fewer than two views, a size that patches do not divide, or a bad number of references.
         """
         paths = self._paths(images, references)
-        tokens = self.decode(self.encode(images), images.shape[-2:], paths, first_path_only=True)
+        tokens = self.decode(self.encode(images), _size(images), paths, first_path_only=True)
         return _drop_path_axis(self.read_out(tokens, images, head_chunk))
 
     def forward_paths(
@@ -73,9 +75,8 @@ class MVDust3r(nn.Module):
         Views are in input order in every row. Rows have unrelated scales; never average them. In the plain model
         the paths are independent passes with another reference each.
         """
-        check_image_sizes(images, "images", self.config.patch_size, 5)
         paths = self._paths(images, references, independent=True)
-        tokens = self.decode(self.encode(images), images.shape[-2:], paths)
+        tokens = self.decode(self.encode(images), _size(images), paths)
         return self.read_out(tokens, images, head_chunk)
 
     def encode(self, images: Float[Tensor, "batch view 3 height width"]) -> Float[Tensor, "batch view token channel"]:
@@ -116,7 +117,7 @@ class MVDust3r(nn.Module):
             ):
                 role_photos = None if photos is None else photos[:, :, role].flatten(0, 2)
                 maps = self._run_heads(
-                    head, gaussian_head, tokens[:, :, role].flatten(0, 2), role_photos, images.shape[-2:], head_chunk
+                    head, gaussian_head, tokens[:, :, role].flatten(0, 2), role_photos, _size(images), head_chunk
                 )
                 parts.append([part.unflatten(0, (batch, paths, -1)) for part in maps])
             maps = [torch.cat(pair, dim=2)[:, path, slots] for pair in zip(*parts, strict=True)]
@@ -189,7 +190,7 @@ class CrossReferenceDecoder(nn.Module):
         self.source_blocks = decoder_blocks(config)
         self.fusion_blocks = decoder_blocks(config) if config.fused_references else None
         for block in self.fusion_blocks or ():
-            block.start_as_identity()
+            cast(DecoderBlock, block).start_as_identity()
         self.norm = nn.LayerNorm(config.decoder_dim, eps=NORM_EPS)
 
     def forward(
@@ -222,12 +223,13 @@ class CrossReferenceDecoder(nn.Module):
 
 
 def exchange_views(
-    reference_block: DecoderBlock,
-    source_block: DecoderBlock,
+    reference_block: nn.Module,
+    source_block: nn.Module,
     tokens: Float[Tensor, "group slot token channel"],
     rope: RopeTable,
 ) -> Float[Tensor, "group slot token channel"]:
     """Every view reads all other views of its path; slot 0, the reference, with weights of its own."""
+    reference_block, source_block = cast(DecoderBlock, reference_block), cast(DecoderBlock, source_block)
     memory = reference_block.remember(tokens[:, 1:], rope).everything()
     reference = reference_block(tokens[:, :1], memory, rope)
     memory = source_block.remember(tokens, rope).everything_else(first=1)
@@ -236,12 +238,13 @@ def exchange_views(
 
 
 def exchange_paths(
-    block: DecoderBlock,
+    block: nn.Module,
     tokens: Float[Tensor, "group path token channel"],
     rope: RopeTable,
     only_first: bool = False,
 ) -> Float[Tensor, "group path_out token channel"]:
     """One view's tokens in every path read that view's tokens in all other paths."""
+    block = cast(DecoderBlock, block)
     if only_first:
         return block(tokens[:, :1], block.remember(tokens[:, 1:], rope).everything(), rope)
     return block(tokens, block.remember(tokens, rope).everything_else(), rope)
@@ -252,8 +255,13 @@ def as_pairwise(model: MVDust3r) -> Dust3r:
 
     Reference and source blocks and heads mean the same in both; fusion blocks and Gaussian heads are left out.
     """
-    decoder = PairDecoder.sharing(model.decoder)
+    parts = model.decoder
+    decoder = PairDecoder.sharing(parts.embed, parts.reference_blocks, parts.source_blocks, parts.norm)
     return Dust3r.sharing(model.config, model.encoder, decoder, model.reference_head, model.source_head)
+
+
+def _size(images: Tensor) -> tuple[int, int]:
+    return images.shape[-2], images.shape[-1]
 
 
 def _gaussian_head(config: MVDust3rConfig) -> GaussianHead | None:

@@ -13,7 +13,7 @@ from worldline.models.layers.skip_branch import SkipBranch
 def tokens_to_pixels(
     tokens: Float[Tensor, "batch token channel"], rows: int, columns: int, patch_size: int
 ) -> Float[Tensor, "batch channel_out height width"]:
-    """Unfold each token's channels over its patch: channel c·p² + a·p + b goes to channel c, sub-row a, sub-column b."""
+    """Unfold each token over its patch: channel c·p² + a·p + b goes to channel c, sub-row a, sub-column b."""
     grid = tokens.transpose(1, 2).unflatten(2, (rows, columns))
     return pixel_shuffle(grid, patch_size)
 

@@ -17,7 +17,7 @@ class PatchEmbed(nn.Module):
         self.patch_size = patch_size
         self.projection = nn.Conv2d(3, dim, kernel_size=patch_size, stride=patch_size)
         nn.init.xavier_uniform_(self.projection.weight.view(dim, -1))
-        nn.init.zeros_(self.projection.bias)
+        nn.init.zeros_(self.projection.bias)  # type: ignore[arg-type]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
         """(rows, columns) of tokens of an image."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,9 +27,10 @@ class NormalisedConv(nn.Module):
 
     def folded(self) -> tuple[Float[Tensor, "channel_out channel_in k k"], Float[Tensor, "channel_out"]]:
         """Weight and bias of the one convolution that equals convolution and normalisation with running statistics."""
-        gain = self.norm.weight * torch.rsqrt(self.norm.running_var + self.norm.eps)
-        weight = self.conv.weight * gain[:, None, None, None]
-        return weight, (self.conv.bias - self.norm.running_mean) * gain + self.norm.bias
+        conv, norm = self.conv, self.norm
+        mean, variance, bias = (cast(Tensor, part) for part in (norm.running_mean, norm.running_var, conv.bias))
+        gain = norm.weight * torch.rsqrt(variance + norm.eps)
+        return conv.weight * gain[:, None, None, None], (bias - mean) * gain + norm.bias
 
 
 class SkipBranch(nn.Module):
@@ -39,8 +42,8 @@ class SkipBranch(nn.Module):
         self.layers = nn.ModuleList(
             NormalisedConv(widths[i], widths[i + 1], size) for i, size in enumerate(KERNEL_SIZES)
         )
-        nn.init.zeros_(self.layers[-1].conv.weight)
-        nn.init.zeros_(self.layers[-1].conv.bias)
+        for parameter in cast(NormalisedConv, self.layers[-1]).conv.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(
         self, images: Float[Tensor, "batch 3 height width"], points: Float[Tensor, "batch 3 height width"]
@@ -48,12 +51,13 @@ class SkipBranch(nn.Module):
         """Correction in raw (pre-mapping) units; ``images`` in [-1, 1]."""
         maps = torch.cat((images, points), dim=1).contiguous(memory_format=torch.channels_last)
         last = len(self.layers) - 1
-        for index, layer in enumerate(self.layers):
+        for index, child in enumerate(self.layers):
+            layer = cast(NormalisedConv, child)
             if self.training:
                 maps = layer(maps)
             else:
                 weight, bias = layer.folded()
-                maps = conv2d(maps, weight, bias, padding=layer.conv.padding)
+                maps = conv2d(maps, weight, bias, padding=layer.conv.kernel_size[0] // 2)
             if index < last:
                 maps = selu(maps, inplace=True)
         return maps * OUTPUT_SCALE

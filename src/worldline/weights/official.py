@@ -1,0 +1,302 @@
+"""Published key names and constructor options -> our networks.
+
+The structure is read from the tensors: sizes, depth, kind of head, fused references, Gaussian heads. The options
+add what tensors do not tell: head counts, output mappings, storage of portrait images.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from worldline.errors import WeightsError
+from worldline.models.config import Dust3rConfig, MVDust3rConfig
+from worldline.models.dust3r import Dust3r
+from worldline.models.mvdust3r import MVDust3r
+
+PUBLISHED_HEAD_DIM = 64  # channels per attention head of all released models; shapes do not tell
+MULTI_VIEW_OPTIONS = ("GS", "GS_skip", "m_ref_flag", "n_ref", "pts_head_config", "sh_degree")
+
+# Entries that no output depends on. The first is left over from pre-training, the last unit starts the DPT chain.
+_UNUSED = re.compile(r"mask_token|.*\.num_batches_tracked|.*\.dpt\.scratch\.refinenet4\.resConfUnit1\..*")
+
+_PREFIXES = (
+    (r"patch_embed\.proj\.", "encoder.patch_embed.projection."),
+    (r"enc_blocks\.", "encoder.blocks."),
+    (r"enc_norm\.", "encoder.norm."),
+    (r"decoder_embed\.", "decoder.embed."),
+    (r"dec_blocks\.", "decoder.reference_blocks."),
+    (r"dec_blocks2\.", "decoder.source_blocks."),
+    (r"dec_same_view_blocks\.", "decoder.fusion_blocks."),
+    (r"dec_norm\.", "decoder.norm."),
+    (r"downstream_head1\.", "reference_head."),
+    (r"downstream_head2\.", "source_head."),
+    (r"downstream_GS_head\.0\.", "reference_gaussians."),
+    (r"downstream_GS_head\.1\.", "source_gaussians."),
+)
+_ATTENTION_PARTS = (
+    (r"\.cross_attn\.projq\.", ".cross_attention.query."),
+    (r"\.cross_attn\.projk\.", ".cross_attention.key."),
+    (r"\.cross_attn\.projv\.", ".cross_attention.value."),
+    (r"\.cross_attn\.proj\.", ".cross_attention.output."),
+    (r"\.attn\.qkv\.", ".self_attention.qkv."),
+    (r"\.attn\.proj\.", ".self_attention.output."),
+    (r"\.mlp\.fc1\.", ".mlp.hidden."),
+    (r"\.mlp\.fc2\.", ".mlp.output."),
+    (r"\.norm1\.", ".self_norm."),
+    (r"\.norm_y\.", ".memory_norm."),
+    (r"\.norm3\.", ".mlp_norm."),
+)
+_HEAD_PARTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"_head\.proj\.", "_head.projection."),
+    (r"\.skip_proj\.", ".skip.layers."),
+    (r"\.mlp_rgb\.", ".color."),
+    (r"\.mlp_opacity\.", ".opacity."),
+    (r"\.mlp_scale2\.", ".scale."),
+    (r"\.mlp_rotation\.", ".rotation."),
+    (r"\.dpt\.act_postprocess\.", ".resample."),
+    (r"\.dpt\.scratch\.layer_rn\.", ".project."),
+    (r"\.dpt\.scratch\.layer(\d)_rn\.", lambda found: f".project.{int(found[1]) - 1}."),
+    (r"\.dpt\.scratch\.refinenet(\d)\.", lambda found: f".stages.{int(found[1]) - 1}."),
+    (r"\.resConfUnit1\.", ".level_unit."),
+    (r"\.resConfUnit2\.", ".unit."),
+    (r"\.out_conv\.", ".output."),
+    (r"\.dpt\.head\.(\d)\.", lambda found: f".output.{int(found[1]) // 2}."),
+)
+
+
+def from_official(state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Dust3r | MVDust3r:
+    """Build a network from a published state dict.
+
+    Args:
+        state_dict: tensors under the published key names, any float type; a leading ``module.`` is tolerated. The
+            model takes over float32 tensors without copying them.
+        config: constructor options of the published model, or a whole ``config.json`` with an entry "config".
+            None, or missing options: sizes come from the shapes, head counts from 64 channels per head.
+
+    Returns:
+        :class:`MVDust3r` if the tensors or options are of a multi-view model, else :class:`Dust3r`; in eval mode.
+
+    Raises:
+        WeightsError: missing or unexpected entries, shapes that contradict the options, unsupported options.
+    """
+    document = dict(config or {})
+    options = dict(document.get("config") or document)
+    tensors = _clean_state(state_dict)
+    multi_view = _is_multi_view(tensors, options, str(document.get("model", "")))
+    try:
+        model_config = _infer_config(tensors, options, multi_view)
+    except (KeyError, IndexError, ValueError, TypeError) as error:
+        raise WeightsError(
+            f"The state dict or its options are not those of a DUSt3R or MV-DUSt3R model ({error!r}).",
+            "Pass the `model` entry of a published checkpoint and its constructor options.",
+        ) from error
+    with torch.device("meta"):
+        model = MVDust3r(model_config) if isinstance(model_config, MVDust3rConfig) else Dust3r(model_config)
+    _load(model, tensors)
+    return model.eval()
+
+
+def our_name(official_name: str) -> str:
+    """Our parameter name for a published key, or the key itself when it is not a known one."""
+    for pattern, replacement in _PREFIXES:
+        name, count = re.subn(f"^{pattern}", replacement, official_name)
+        if count:
+            break
+    else:
+        return official_name
+    for part, ours in (*_ATTENTION_PARTS, *_HEAD_PARTS):
+        name = re.sub(part, ours, name)
+    second_norm = ".mlp_norm." if name.startswith("encoder.") else ".cross_norm."
+    return name.replace(".norm2.", second_norm)
+
+
+def published_name(name: str) -> str:
+    """The published key of one of our parameters, for messages; our own name where the tables have no way back."""
+    found = name
+    for part, ours in (*_ATTENTION_PARTS, *_HEAD_PARTS):
+        if isinstance(ours, str):
+            found = found.replace(ours, part.replace("\\", ""))
+    for pattern, ours in _PREFIXES:
+        found = re.sub("^" + re.escape(ours), pattern.replace("\\", ""), found)
+    second_norm = ".norm3." if name.startswith("encoder.") else ".cross_norm."
+    found = found.replace(second_norm, ".norm2.")
+    return found if our_name(found) == name else name
+
+
+def _clean_state(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Published names without wrapper prefixes and unused entries; the second decoder filled in if absent."""
+    entries = state_dict
+    if isinstance(entries.get("model"), Mapping):
+        entries = entries["model"]
+    prefix = "module." if entries and all(name.startswith("module.") for name in entries) else ""
+    tensors = {name[len(prefix) :]: torch.as_tensor(value) for name, value in entries.items()}
+    if not any(name.startswith("dec_blocks2") for name in tensors):
+        # a backbone pre-trained with one decoder: both roles start from it
+        first = {name: value for name, value in tensors.items() if name.startswith("dec_blocks.")}
+        tensors.update({"dec_blocks2." + name.removeprefix("dec_blocks."): v.clone() for name, v in first.items()})
+    return {name: value for name, value in tensors.items() if not _UNUSED.fullmatch(name)}
+
+
+def _is_multi_view(tensors: Mapping[str, Tensor], options: Mapping[str, Any], model_name: str) -> bool:
+    if model_name.upper().startswith("MV") or any(name in options for name in MULTI_VIEW_OPTIONS):
+        return True
+    marks = ("dec_same_view_blocks.", "downstream_GS_head.", "downstream_head1.skip_proj.")
+    return any(name.startswith(marks) for name in tensors)
+
+
+def _infer_config(
+    tensors: Mapping[str, Tensor], options: Mapping[str, Any], multi_view: bool
+) -> Dust3rConfig | MVDust3rConfig:
+    common = _trunk_options(tensors, options)
+    skip = tensors.get("downstream_head1.skip_proj.0.conv.weight")
+    wants_skip = bool((options.get("pts_head_config") or {}).get("skip", skip is not None))
+    common["image_skip"] = wants_skip
+    if skip is not None:
+        common["skip_dim"] = skip.shape[0]
+    if multi_view:
+        return MVDust3rConfig(**common, **_multi_view_options(tensors, options))
+    return Dust3rConfig(**common, **_pairwise_options(tensors, options))
+
+
+def _trunk_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    embed = tensors["patch_embed.proj.weight"]
+    encoder_dim, decoder_dim = embed.shape[0], tensors["decoder_embed.weight"].shape[0]
+    sizes = {
+        "patch_size": (embed.shape[-1], "patch_size"),
+        "encoder_dim": (encoder_dim, "enc_embed_dim"),
+        "encoder_depth": (_depth(tensors, "enc_blocks"), "enc_depth"),
+        "decoder_dim": (decoder_dim, "dec_embed_dim"),
+        "decoder_depth": (_depth(tensors, "dec_blocks"), "dec_depth"),
+    }
+    for found, option in sizes.values():
+        if option in options and int(options[option]) != found:
+            raise WeightsError(
+                f"The options say {option} = {options[option]}, the tensors say {found}.",
+                "Use the options that belong to this checkpoint.",
+            )
+    heads = {
+        "encoder_heads": _head_count(encoder_dim, options.get("enc_num_heads"), "enc_num_heads"),
+        "decoder_heads": _head_count(decoder_dim, options.get("dec_num_heads"), "dec_num_heads"),
+    }
+    hidden = tensors["enc_blocks.0.mlp.fc1.weight"].shape[0]
+    confidence_mode, lowest, highest = options.get("conf_mode") or ("exp", 1, None)
+    bounds = {} if highest is None else {"confidence_min": float(lowest), "confidence_max": float(highest)}
+    return {
+        **{name: found for name, (found, _) in sizes.items()},
+        **heads,
+        "mlp_ratio": hidden / encoder_dim,
+        "rope_base": _rope_base(str(options.get("pos_embed", "RoPE100"))),
+        "depth_mode": _depth_mode(options.get("depth_mode") or ("exp", "-inf", "inf")),
+        "confidence_mode": str(confidence_mode),
+        **bounds,
+    }
+
+
+def _multi_view_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    if options.get("GS_skip"):
+        raise WeightsError("The option GS_skip is not supported.", "No released model uses it; retrain without it.")
+    if options.get("head_type", "linear") != "linear":
+        raise WeightsError("Multi-view models have a linear head.", "Set head_type to 'linear'.")
+    has_fusion = any(name.startswith("dec_same_view_blocks.") for name in tensors)
+    gaussian = tensors.get("downstream_GS_head.0.mlp_rgb.0.weight")
+    chosen: dict[str, Any] = {
+        "fused_references": bool(options.get("m_ref_flag", has_fusion)),
+        "gaussians": bool(options.get("GS", gaussian is not None)),
+    }
+    if gaussian is not None:
+        patch_area = tensors["patch_embed.proj.weight"].shape[-1] ** 2
+        colors = tensors["downstream_GS_head.0.mlp_rgb.2.weight"].shape[0] // (3 * patch_area)
+        chosen |= {"gaussian_dim": gaussian.shape[0], "sh_degree": math.isqrt(colors) - 1}
+    return chosen
+
+
+def _pairwise_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {
+        "many_aspect": "manyar" in str(options.get("patch_embed_cls", "")).lower(),
+        "landscape_only": bool(options.get("landscape_only", False)),
+    }
+    dpt = "downstream_head1.dpt."
+    if any(name.startswith(dpt) for name in tensors):
+        chosen |= {
+            "head": "dpt",
+            "dpt_dim": tensors[dpt + "head.0.weight"].shape[1],
+            "dpt_last_dim": tensors[dpt + "head.2.weight"].shape[0],
+            "dpt_layer_dims": tuple(tensors[f"{dpt}act_postprocess.{i}.0.weight"].shape[0] for i in range(4)),
+        }
+    if options.get("head_type", chosen.get("head", "linear")) != chosen.get("head", "linear"):
+        raise WeightsError(
+            f"The options say head_type = {options['head_type']}, the tensors are of another head.",
+            "Use the options that belong to this checkpoint.",
+        )
+    return chosen
+
+
+def _depth(tensors: Mapping[str, Tensor], stack: str) -> int:
+    found = {int(name.split(".")[1]) for name in tensors if name.startswith(stack + ".")}
+    if not found:
+        raise KeyError(f"{stack}.0")
+    return max(found) + 1
+
+
+def _head_count(dim: int, given: Any, option: str) -> int:
+    heads = dim // PUBLISHED_HEAD_DIM if given is None else int(given)
+    if heads < 1 or dim % heads or (dim // heads) % 4:
+        raise WeightsError(
+            f"{dim} channels cannot be divided among {heads} attention heads with rotary positions.",
+            f"State {option}, so that {dim} / {option} is a multiple of 4.",
+        )
+    return heads
+
+
+def _rope_base(position_embedding: str) -> float:
+    found = re.fullmatch(r"RoPE(\d+(?:\.\d+)?)", position_embedding)
+    if not found:
+        raise WeightsError(
+            f"The position embedding {position_embedding} is not supported.", "Use a model with RoPE, e.g. RoPE100."
+        )
+    return float(found[1])
+
+
+def _depth_mode(option: Any) -> str:
+    mode, lowest, highest = option
+    if mode not in ("exp", "square", "linear") or float(lowest) != -math.inf or float(highest) != math.inf:
+        raise WeightsError(
+            f"The depth mode {option} is not supported.", "Use exp, square or linear with bounds -inf and inf."
+        )
+    return str(mode)
+
+
+def _load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Strict: every parameter has its tensor and the other way round."""
+    origin = {our_name(name): name for name in tensors}
+    renamed = {our_name(name): value.float() for name, value in tensors.items()}
+    expected = {name: value for name, value in model.state_dict().items() if not _UNUSED.fullmatch(name)}
+    missing = sorted(published_name(name) for name in set(expected) - set(renamed))
+    unexpected = sorted(origin[name] for name in set(renamed) - set(expected))
+    if missing or unexpected:
+        raise WeightsError(
+            f"The state dict does not fit: {_listing('missing', missing)}; {_listing('unexpected', unexpected)}.",
+            "Check that the options belong to this checkpoint and that the file is complete.",
+        )
+    wrong = [name for name, value in expected.items() if value.shape != renamed[name].shape]
+    if wrong:
+        details = [f"{origin[n]} {list(renamed[n].shape)}, expected {list(expected[n].shape)}" for n in sorted(wrong)]
+        raise WeightsError(
+            f"Tensors have another shape than the rest of the model implies: {_listing('shapes', details)}.",
+            "Check that the options belong to this checkpoint.",
+        )
+    for name in model.state_dict():
+        if name.endswith("num_batches_tracked"):
+            renamed[name] = torch.zeros((), dtype=torch.long)
+    model.load_state_dict(renamed, assign=True)
+
+
+def _listing(kind: str, names: list[str], shown: int = 6) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return f"{kind}: {', '.join(names[:shown]) or 'none'}{more}"
