@@ -269,7 +269,7 @@ def _orientation(frame: av.VideoFrame) -> int:
     data = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1
-    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(memoryview(data), np.int32)[:5].tolist()
     upright_from_stored = np.sign(np.array([[a, c], [b, d]])) * (np.abs([[a, c], [b, d]]) > 1 << 15)
     unit = ImageTransform.identity(1, 1)
     for orientation in range(1, 9):
