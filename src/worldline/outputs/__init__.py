@@ -1,0 +1,1 @@
+"""A scene made visible and readable elsewhere: exports, pictures, viewer."""
