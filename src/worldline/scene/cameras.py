@@ -7,6 +7,7 @@ pixels, unknown camera. docs/cameras.md has the formulas and every sentence that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -188,21 +189,22 @@ def _focal_lengths(
     """Focal length of every view in its ideal pixels; None where it has to come out of that view's PnP."""
     focals = [problem.focal for problem in problems]
     warnings = []
-    if focals[reference] is None:
+    focal = problems[reference].focal
+    if focal is None:
         focal = _own_focal(reference_points, reference_mask, problems[reference].pixels_from_ideal)
         if not 0.2 * max(size) < focal < 6 * max(size):
             warnings.append(
                 "The focal length cannot be read off the reference view; a field of view of 60° is assumed."
             )
-            focal = max(size) / (2 * np.tan(np.radians(30)))
-        focals[reference] = focal
+            focal = max(size) / (2 * math.tan(math.radians(30)))
+    focals[reference] = focal
     if not shared:
         return focals, warnings
     for group in {problem.camera_group for problem in problems}:
         members = [v for v, problem in enumerate(problems) if problem.camera_group == group]
-        votes = [focals[v] / problems[v].original_scale for v in members if problems[v].focal is not None]
+        votes = [p.focal / p.original_scale for p in (problems[v] for v in members) if p.focal is not None]
         if not votes and reference in members:
-            votes = [focals[reference] / problems[reference].original_scale]
+            votes = [focal / problems[reference].original_scale]
         if not votes:
             votes = _focals_by_pnp([problems[v] for v in members], size)
         for v in members:
@@ -240,10 +242,11 @@ def _resect(
 ) -> CameraEstimates:
     """Pose of every view in the frame of the points; the reference camera is that frame by definition."""
     intrinsics, poses, shares, statuses, warnings = [], [], [], [], []
-    fallback = focals[reference] / problems[reference].original_scale
+    reference_focal = focals[reference] or float(max(size))
     for v, problem in enumerate(problems):
         pose, focal, share = np.eye(4), focals[v], 0.0
         if v == reference:
+            focal = reference_focal
             inliers = reprojection_inliers(problem.ideal_pixels, problem.points, focal, pose, max_error)
             share = float(inliers.mean()) if inliers.size else 0.0
         else:
@@ -251,7 +254,7 @@ def _resect(
             if found is not None:
                 pose, focal, share = found.world_from_cam, found.focal, found.inlier_share
         if focal is None:
-            focal = fallback * problem.original_scale
+            focal = reference_focal / problems[reference].original_scale * problem.original_scale
         failed = share < MIN_INLIER_SHARE
         if failed and v != reference:
             pose = np.eye(4)
