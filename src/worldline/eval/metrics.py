@@ -30,8 +30,8 @@ def normalized_distance(
 ) -> Float[Tensor, "row view"]:
     """ND of every view: mean Euclidean error over its valid pixels, in the target's unit, clipped at 10.
 
-    Alignment: none here; the published protocol first applies ``align(..., EVALUATION)`` of :mod:`worldline.train.losses`
-    (joint median shift per coordinate, joint median scale, no rotation). ND of a row is the plain mean over its views.
+    Alignment: none here; the published protocol first applies ``worldline.train.losses.align(..., EVALUATION)``: joint
+    median shift per coordinate, joint median scale, no rotation. ND of a row is the plain mean over its views.
     """
     error = torch.linalg.vector_norm(predicted - target, dim=-1)
     kept = torch.where(valid, error, torch.zeros_like(error))
@@ -182,7 +182,7 @@ def ssim(
     second: Float[Tensor, "channel height width"],
     data_range: float | None = None,
 ) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, σ 1.5, K 0.01 and 0.03, borders reflected.
+    """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, σ 1.5, K .01 and .03, reflected borders.
 
     ``data_range`` None takes the larger of the two images' value ranges, as the published evaluation does.
     """

@@ -17,7 +17,7 @@ import argparse
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -209,7 +209,7 @@ def plain_batch(scenes: Sequence[PosedImages]) -> Batch:
 def draw_batch(
     files: Sequence[Path], rng: np.random.Generator, scenes: int, views: int, size: int, augment: bool = True
 ) -> Batch:
-    """Draw ``scenes`` scenes of the pool with ``views`` random views each, in random order (the first is the reference).
+    """Draw ``scenes`` scenes of the pool with ``views`` random views each, in random order; the first is the reference.
 
     Recent scenes are a little more likely, so that new material is seen soon after it arrives.
     """
@@ -242,7 +242,7 @@ def produce(
     size: int = 224,
     max_gigabytes: float = 10.0,
 ) -> int:
-    """Render the seeds that the pool does not have yet. Stops at the size limit or when a file STOP appears in the pool.
+    """Render the seeds that the pool does not have yet, until the size limit or until a file STOP appears in the pool.
 
     Returns the number of scenes written.
     """

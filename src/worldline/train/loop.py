@@ -1,8 +1,8 @@
 """The training loop: one process, one device, resumable exactly.
 
-A run is a pure function of its recipe, its seed and the pool: the data of step n depend on (seed, n) only, so ten steps
-equal five steps, a stop, and five more (as long as no new scenes arrive in between). The length may be given in minutes,
-then the schedule follows the wall clock and always ends where it should, whatever else the machine does.
+A run is a pure function of its recipe, its seed and the pool: the data of step n depend on (seed, n) only, so ten
+steps equal five steps, a stop, and five more (as long as no new scenes arrive in between). The length may be given in
+minutes, then the schedule follows the wall clock and always ends where it should, whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -13,28 +13,31 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from worldline.errors import InputError, WorldlineError
 from worldline.train import data, losses
+from worldline.train.build import autocast, build_model, build_optimizer, forward_paths
 from worldline.train.recipes import Stage, TrainRecipe
+from worldline.weights.storage import SHARD_BYTES, save_model
 
 log = logging.getLogger(__name__)
 
 _MAX_BAD_STEPS = 50  # consecutive non-finite steps before a run gives up
 _POOL_REFRESH_SECONDS = 20.0
-_MAX_LOG_RECORDS_LOST = 0  # the log is flushed on every record
 
 
 def train(recipe: TrainRecipe) -> Path:
-    """Run (or resume) a recipe and return the folder of the exported weights (EMA, float16 safetensors + config.json)."""
+    """Run (or resume) a recipe and return the folder of the exported weights (averaged, float16, with config and card).
+
+    The folder can be given to ``worldline.load``.
+    """
     run = Run(recipe)
     run.resume()
     run.loop()
@@ -76,7 +79,6 @@ class Run:
         self.model = build_model(recipe).to(recipe.device)
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimizer = build_optimizer(self.model, recipe)
-        self.forward = torch.compile(self.model.forward_paths) if recipe.compile else self.model.forward_paths
         recipe.output.mkdir(parents=True, exist_ok=True)
         self._files: list[Path] = []
         self._files_read = -math.inf
@@ -128,7 +130,7 @@ class Run:
         self.model.train()
         paths = min(stage.references, views)
         with autocast(recipe):
-            output = self.forward(batch.images, paths)
+            output = forward_paths(self.model, batch.images, paths)
         predicted = losses.rows_of_paths(output.points.float())
         confidence = losses.rows_of_paths(output.confidence.float())
         target, valid = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
@@ -186,13 +188,11 @@ class Run:
 
     def export(self) -> Path:
         """Write the averaged weights as float16 safetensors with config.json and card.json."""
-        from worldline.train.export import export_model
-
         folder = self.recipe.output / "export"
-        card = {"name": self.recipe.model, **self.recipe.card, "progress": vars(self.progress)}
-        export_model(self.averaged_model(), folder, card)
-        if self.recipe.export_to is not None:
-            export_model(self.averaged_model(), self.recipe.export_to, card)
+        card = {"name": self.recipe.model, **self.recipe.card, "progress": dict(vars(self.progress))}
+        for target in filter(None, (folder, self.recipe.export_to)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            save_model(self.averaged_model(), target, card=card, shard_bytes=SHARD_BYTES)
         return folder
 
     def validate(self) -> dict[str, float]:
@@ -270,27 +270,3 @@ class Timer:
             return False
         self.last = self.clock()
         return True
-
-
-def autocast(recipe: TrainRecipe) -> AbstractContextManager[Any]:
-    """The mixed-precision context of a recipe."""
-    kind = torch.device(recipe.device).type
-    half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and kind == "cuda")
-    return torch.autocast(kind, dtype=torch.bfloat16) if half else nullcontext()
-
-
-def build_model(recipe: TrainRecipe) -> nn.Module:
-    """The network of a recipe, freshly initialised."""
-    from worldline.models.mvdust3r import MVDust3r, MVDust3rConfig
-
-    return MVDust3r(recipe.config if recipe.config is not None else MVDust3rConfig.mini())
-
-
-def build_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.AdamW:
-    """AdamW with weight decay on everything that has two or more dimensions."""
-    parameters = [value for value in model.parameters() if value.requires_grad]
-    groups: list[dict[str, list[Tensor] | float]] = [
-        {"params": [value for value in parameters if value.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [value for value in parameters if value.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)

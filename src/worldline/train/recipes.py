@@ -46,7 +46,6 @@ class TrainRecipe:
     ema_decay: float = 0.999  # of the exported weights, per step; ramps up from 0
     device: str = "cpu"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast on CUDA, float32 elsewhere
-    compile: bool = False
     threads: int | None = None  # processor threads of torch; None: leave as is
     seed: int = 0
     log_every_steps: int = 20
@@ -73,3 +72,30 @@ class TrainRecipe:
         values = asdict(replace(self, config=None))
         values["config"] = None if self.config is None else asdict(self.config)
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, minutes: float) -> TrainRecipe:
+    """The shipped ``mvdust3r-plus-mini``: two processor cores with AVX512-BF16 and an hour and a half.
+
+    A 224² view costs four to five times a 112² view, and four fused paths five times one plain path. So most samples
+    are seen small and plain; fusion starts small; the end is at the size of use, with a falling learning rate.
+    """
+    return TrainRecipe(
+        output=output,
+        pool=pool,
+        validation_pool=validation_pool,
+        minutes=minutes,
+        stages=(
+            Stage(until=0.48, size=112, views=(2, 5), views_per_step=24),
+            Stage(until=0.62, size=112, views=(3, 8), views_per_step=16, references=4),
+            Stage(until=0.84, size=224, views=(2, 6), views_per_step=12),
+            Stage(until=1.0, size=224, views=(3, 6), views_per_step=8, references=4),
+        ),
+        learning_rate=7e-4,
+        warmup_steps=300,
+        precision="bfloat16",
+        threads=2,
+        checkpoint_minutes=4,
+        export_minutes=15,
+        validate_minutes=10,
+    )
