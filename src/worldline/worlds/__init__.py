@@ -1,0 +1,31 @@
+"""Procedural worlds with exact ground truth: what the networks learn from and are measured on."""
+
+from __future__ import annotations
+
+from worldline.worlds.sampling import (
+    LAYOUTS,
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+    VALIDATION_SEEDS,
+    WorldSample,
+    describe,
+    render,
+    sample,
+    sample_batch,
+)
+from worldline.worlds.world import World
+from worldline.worlds.write import write
+
+__all__ = [
+    "LAYOUTS",
+    "TEST_SEEDS",
+    "TRAIN_SEEDS",
+    "VALIDATION_SEEDS",
+    "World",
+    "WorldSample",
+    "describe",
+    "render",
+    "sample",
+    "sample_batch",
+    "write",
+]

@@ -1,0 +1,193 @@
+"""Colour of the hits: albedo by pattern, Lambert with a little gloss, one shadowed main light, then a photograph of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from worldline.worlds import textures
+from worldline.worlds.cast import Packets, SceneTables, occluded
+from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, World, material_slices
+
+_COLUMNS = material_slices()
+
+
+def hit_geometry(
+    frames: tuple[Tensor, ...], index: Int[Tensor, "n"], surface: Int[Tensor, "n"],
+    point: Float[Tensor, "n 3"], direction: Float[Tensor, "n 3"],
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n 2"]]:  # fmt: skip
+    """Unit normals that face the ray's origin, local points and face coordinates.
+
+    Args:
+        frames: tables over (scene, surface id), flattened to rows by ``index``.
+        index: row of the hit solid.
+        surface: surface id; below SHELL_FACES it is a face of the room.
+        point: world frame.
+        direction: ray, any length.
+    """
+    kind, center, rotation, half, planes = frames
+    turn = rotation[index]  # world_from_local
+    local = torch.einsum("nji,nj->ni", turn, point - center[index])
+    towards = torch.einsum("nji,nj->ni", turn, direction)
+    extent = half[index]
+    normal = torch.zeros_like(local)
+    solid = kind[index]
+    # boxes: the face whose slab the point lies on, among those that the ray can enter
+    flat = (solid == BOX).nonzero().squeeze(1)
+    excess = local[flat].abs() - extent[flat]
+    entering = local[flat] * towards[flat] < 0
+    axis = torch.where(entering, excess, excess - 1e3).argmax(1)
+    normal[flat, axis] = -torch.sign(towards[flat, axis])
+    shell = (surface < SHELL_FACES).nonzero().squeeze(1)
+    face = surface[shell].long()
+    normal[shell, face // 2] = 1.0 - 2.0 * (face % 2).float()
+    round_ = (solid == ELLIPSOID).nonzero().squeeze(1)
+    normal[round_] = local[round_] / extent[round_] ** 2
+    tube = (solid == CYLINDER).nonzero().squeeze(1)
+    inside = extent[tube, 0] - local[tube, :2].norm(dim=1)
+    capped = (extent[tube, 2] - local[tube, 2].abs() < inside) & (local[tube, 2] * towards[tube, 2] < 0)
+    side = local[tube] * torch.tensor([1.0, 1.0, 0.0], device=local.device)
+    cap = torch.zeros_like(side)
+    cap[:, 2] = -torch.sign(towards[tube, 2])
+    normal[tube] = torch.where(capped[:, None], cap, side)
+    cut = (solid == POLYTOPE).nonzero().squeeze(1)
+    faces = planes[index[cut]]
+    gap = (faces[..., :3] * local[cut, None]).sum(-1) - faces[..., 3]
+    slope = (faces[..., :3] * towards[cut, None]).sum(-1)
+    best = torch.where(slope < 0, gap, -torch.inf).argmax(1)
+    normal[cut] = faces[torch.arange(len(cut), device=best.device), best, :3]
+    normal = torch.nn.functional.normalize(normal, dim=-1)
+    # grazing round-off can turn a curved normal away by an ulp: it faces the camera by definition
+    normal = torch.where(((normal * towards).sum(-1) > 0)[:, None], -normal, normal)
+    uv = _face_coordinates(local, normal, solid, extent)
+    return torch.einsum("nij,nj->ni", turn, normal), local, uv
+
+
+def _face_coordinates(local: Tensor, normal: Tensor, solid: Tensor, extent: Tensor) -> Float[Tensor, "n 2"]:
+    """The two local coordinates along the face: z is 'up' on upright faces; cylinders unroll."""
+    axis = normal.abs().argmax(1)
+    x, y, z = local.unbind(-1)
+    u = torch.where(axis == 0, y, x)
+    v = torch.where(axis == 2, y, z)
+    tube = (solid == CYLINDER) & (axis != 2)
+    return torch.stack([torch.where(tube, torch.atan2(y, x) * extent[:, 0], u), v], -1)
+
+
+class Paint:
+    """Materials and lights of a batch of worlds on one device."""
+
+    def __init__(self, worlds: Sequence[World], device: torch.device | str) -> None:
+        count = max(len(w.primitives.kind) for w in worlds) + SHELL_FACES
+        material = np.zeros((len(worlds), count), np.int64)
+        self.object_id = torch.zeros(len(worlds), count, dtype=torch.int32)
+        start = 0
+        for index, world in enumerate(worlds):
+            n = len(world.primitives.kind)
+            material[index, :SHELL_FACES] = world.shell_material + start
+            material[index, SHELL_FACES : SHELL_FACES + n] = world.primitives.material + start
+            self.object_id[index, :SHELL_FACES] = torch.arange(SHELL_FACES)
+            self.object_id[index, SHELL_FACES : SHELL_FACES + n] = torch.as_tensor(world.primitives.object_id)
+            start += len(world.material_kind)
+        self.material = torch.as_tensor(material, device=device).flatten()
+        self.object_id = self.object_id.to(device).flatten()
+        self.kind = torch.as_tensor(np.concatenate([w.material_kind for w in worlds]), device=device)
+        self.rows = torch.as_tensor(np.concatenate([w.material_table for w in worlds]), device=device)
+        lights = max(len(w.light_position) for w in worlds)
+        position, color = np.zeros((len(worlds), lights, 3)), np.zeros((len(worlds), lights, 3))
+        for index, world in enumerate(worlds):
+            position[index, : len(world.light_position)] = world.light_position
+            color[index, : len(world.light_color)] = world.light_color
+        self.light_position = torch.as_tensor(position, dtype=torch.float32, device=device)
+        self.light_color = torch.as_tensor(color, dtype=torch.float32, device=device)
+        self.ambient = torch.as_tensor(np.stack([w.ambient for w in worlds]), dtype=torch.float32, device=device)
+
+    def albedo(
+        self,
+        index: Int[Tensor, "n"],
+        local: Float[Tensor, "n 3"],
+        uv: Float[Tensor, "n 2"],
+        footprint: Float[Tensor, "n"],
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"], Float[Tensor, "n"]]:
+        """(albedo, gloss, emission) of hits, one batch per pattern."""
+        material = self.material[index]
+        pattern = self.kind[material]
+        color = torch.empty_like(local)
+        for kind in torch.unique(pattern).tolist():
+            chosen = (pattern == kind).nonzero().squeeze(1)
+            rows = self.rows[material[chosen]]
+            color[chosen] = textures.albedo(kind, local[chosen], uv[chosen], rows, footprint[chosen])
+        gloss, emission = self.rows[:, _COLUMNS["gloss"]], self.rows[:, _COLUMNS["emission"]]
+        return color, gloss[material, 0], emission[material, 0]
+
+
+def shadow(
+    tables: SceneTables, paint: Paint, points: Float[Tensor, "packet ray 3"], scenes: int
+) -> Float[Tensor, "packet ray"]:
+    """1 where the main light is seen, 0 where something is between."""
+    light = paint.light_position[:, 0].repeat_interleave(len(points) // scenes, 0)
+    rays = points - light[:, None]
+    packets = Packets(light, tuple(rays[..., i].contiguous() for i in range(3)), scenes)
+    return 1.0 - occluded(tables, packets).float()
+
+
+def radiance(
+    paint: Paint, tables: SceneTables, scene: Int[Tensor, "n"], index: Int[Tensor, "n"], point: Float[Tensor, "n 3"],
+    normal: Float[Tensor, "n 3"], view: Float[Tensor, "n 3"], local: Tensor, uv: Tensor, footprint: Tensor,
+    lit: Float[Tensor, "n"],
+) -> Float[Tensor, "n 3"]:  # fmt: skip
+    """Light that leaves each hit towards the camera (linear). ``view`` are unit directions from camera to hit."""
+    color, gloss, emission = paint.albedo(index, local, uv, footprint)
+    up = 0.5 + 0.5 * normal[:, 2:3]
+    total = color * paint.ambient[scene] * (0.6 + 0.4 * up) * _corner_shade(tables, scene, point)[:, None]
+    for number in range(paint.light_position.shape[1]):
+        offset = paint.light_position[scene, number] - point
+        square = (offset * offset).sum(-1)
+        to_light = offset * square.clamp_min(1e-6).rsqrt()[:, None]
+        lambert = (normal * to_light).sum(-1).clamp_min(0.0)
+        power = paint.light_color[scene, number] / (square + 0.5)[:, None]
+        if number == 0:
+            lambert = lambert * lit
+        middle = torch.nn.functional.normalize(to_light - view, dim=-1)
+        shine = gloss * (normal * middle).sum(-1).clamp_min(0.0) ** 40 * (lambert > 0)
+        total = total + power * (color * lambert[:, None] + shine[:, None])
+    return total + color * emission[:, None]
+
+
+def _corner_shade(tables: SceneTables, scene: Int[Tensor, "n"], point: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+    """Ambient light fades into the corners of a room; two walls always count, the one under the point included."""
+    away = torch.cat([point - tables.room_low[scene], tables.room_high[scene] - point], -1).clamp_min(0.0)
+    return (1.0 - 0.35 * torch.exp(-away * 4.0)).prod(-1)
+
+
+def photograph(
+    light: Float[Tensor, "scene view height width 3"], worlds: Sequence[World]
+) -> UInt8[Tensor, "scene view height width 3"]:
+    """Linear light to 8-bit photos: set exposure, white balance, vignetting, tone curve, sensor noise."""
+    scenes, views, height, width, _ = light.shape
+    device = light.device
+
+    def per_view(name: str) -> Tensor:
+        values = np.stack([getattr(w.photo, name) for w in worlds])
+        return torch.as_tensor(values, dtype=torch.float32, device=device).view(scenes, views, 1, 1, -1)
+
+    luminance = light.mean(-1).flatten(1)
+    middle = luminance[:, :: max(1, luminance.shape[1] // 8192)].median(1).values
+    light = light * (0.2 / middle.clamp_min(1e-4)).view(-1, 1, 1, 1, 1)
+    light = light * torch.exp2(per_view("exposure")) * per_view("white_balance")
+    y = torch.linspace(-1, 1, height, device=device)[:, None, None]
+    x = torch.linspace(-1, 1, width, device=device)[None, :, None]
+    light = light * (1.0 - per_view("vignetting") * 0.5 * (x * x + y * y))
+    # straight up to about display 0.8, then a shoulder that keeps highlights
+    light = torch.where(light < 0.6, light, 1.0 - 0.4 * torch.exp(-(light - 0.6) / 0.4))
+    shown = light.clamp(0.0, 1.0) ** (1.0 / 2.2)
+    grain = torch.stack([
+        torch.stack([
+            torch.randn(height, width, 3, generator=torch.Generator().manual_seed(int(seed))) for seed in world.photo.seed
+        ]) for world in worlds
+    ]).to(device)  # fmt: skip
+    shown = shown + grain * per_view("noise") * (0.5 + 0.8 * shown)
+    return (shown * 255.0 + 0.5).clamp(0, 255).to(torch.uint8)
