@@ -40,7 +40,8 @@ class Reconstruct:
     focal: Literal["shared", "per-view"] = "shared"
     """One focal length for all photos of the set, or one each."""
     cameras: Path | None = None
-    """JSON with known cameras: {"frames": [{"image": name, "K": [fx, fy, cx, cy], "T_c2w": 4x4}, ...]}; K or T_c2w may be absent."""
+    """JSON with known cameras, {"frames": [{"image": name, "K": [fx, fy, cx, cy], "T_c2w": 4x4}, ...]}; K or T_c2w may
+    be absent."""
     confidence_percent: float = 3.0
     """Share of the least confident pixels that is masked."""
     skip_bad: bool = False

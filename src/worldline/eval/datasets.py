@@ -2,7 +2,7 @@
 
 Layout of one sequence (also what ``worldline worlds write`` makes)::
 
-    scene.json     {"frames": [{"image", "width", "height", "K": [fx, fy, cx, cy], "T_c2w": 4x4, "depth": png | absent}]}
+    scene.json     {"frames": [{"image", "width", "height", "K": [fx, fy, cx, cy], "T_c2w": 4x4, "depth": png}]}
     images/*.jpg   depth/*.png (uint16 millimetres along the optical axis, 0 = no value)
     points.npy     (N, 3) world points, observations.npy (M, 4): point, frame, u, v       -- instead of depth maps
 """
@@ -12,24 +12,34 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from PIL import Image
 
 from worldline.errors import InputError
-from worldline.types import Camera, View
+from worldline.types import Camera, ImageTransform, Views
+
+if TYPE_CHECKING:
+    from worldline.worlds import WorldSample
 
 MILLIMETRES = 1000.0
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """True 3D positions of some pixels of one view."""
+    """True positions of the model pixels of some views; ``valid`` says where they are known."""
 
-    pixels: Float64[np.ndarray, "n 2"]  # (x, y) in model pixels, integers
-    points: Float64[np.ndarray, "n 3"]  # world frame
-    depth: Float64[np.ndarray, "n"]  # z in the view's camera
+    points: Float64[np.ndarray, "view height width 3"]  # world frame
+    depth: Float64[np.ndarray, "view height width"]  # z in the view's camera
+    valid: Bool[np.ndarray, "view height width"]
+    cameras: tuple[Camera, ...]  # original pixels
+
+    @property
+    def world_from_cam(self) -> Float64[np.ndarray, "view 4 4"]:
+        """True poses."""
+        return np.stack([camera.world_from_cam for camera in self.cameras])
 
 
 @dataclass(frozen=True)
@@ -51,34 +61,42 @@ class Sequence:
         stride = len(self) // count
         return [[offset + stride * k for k in range(count)] for offset in range(stride)] if stride else []
 
-    def truth(self, frame: int, view: View) -> GroundTruth:
-        """True points of the pixels of a view that was read from frame ``frame``."""
-        if self.depths[frame] is not None:
-            return self._truth_from_depth(frame, view)
-        return self._truth_from_observations(frame, view)
+    def truth(self, frames: list[int], views: Views) -> GroundTruth:
+        """True points of the model pixels of views that were read from ``frames``."""
+        fill = self._fill_from_depth if self.observations is None else self._fill_from_observations
+        height, width = views[0].transform.model_size
+        points = np.zeros((len(frames), height, width, 3))
+        depth, valid = np.zeros(points.shape[:3]), np.zeros(points.shape[:3], dtype=bool)
+        for index, (frame, view) in enumerate(zip(frames, views, strict=True)):
+            fill(frame, view.transform, points[index], depth[index], valid[index])
+        return GroundTruth(points, depth, valid, tuple(self.cameras[frame] for frame in frames))
 
-    def _truth_from_depth(self, frame: int, view: View) -> GroundTruth:
+    def _fill_from_depth(
+        self, frame: int, transform: ImageTransform, points: np.ndarray, depth: np.ndarray, valid: np.ndarray
+    ) -> None:
         """Nearest depth sample of each model pixel: depth is not interpolated across edges."""
-        depth = np.asarray(Image.open(self.depths[frame]), dtype=np.float64) / MILLIMETRES
-        height, width = view.transform.model_size
-        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).reshape(-1, 2).astype(np.float64)
-        x, y = np.rint(view.transform.to_original(grid)).astype(int).T
-        inside = (x >= 0) & (x < depth.shape[1]) & (y >= 0) & (y < depth.shape[0])
-        grid, x, y = grid[inside], x[inside], y[inside]
-        values = depth[y, x]
-        known = values > 0
-        rays = np.stack([x, y, np.ones_like(x)], -1)[known] @ np.linalg.inv(self.cameras[frame].intrinsics).T
-        pose = self.cameras[frame].world_from_cam
-        return GroundTruth(grid[known], (rays * values[known, None]) @ pose[:3, :3].T + pose[:3, 3], values[known])
+        measured = np.asarray(Image.open(self.depths[frame]), dtype=np.float64) / MILLIMETRES
+        rows, columns = np.indices(depth.shape)
+        x, y = np.moveaxis(np.rint(transform.to_original(np.stack([columns, rows], -1))).astype(int), -1, 0)
+        inside = (x >= 0) & (x < measured.shape[1]) & (y >= 0) & (y < measured.shape[0])
+        x, y = np.clip(x, 0, measured.shape[1] - 1), np.clip(y, 0, measured.shape[0] - 1)
+        depth[:] = measured[y, x]
+        valid[:] = inside & (depth > 0)
+        camera = self.cameras[frame]
+        rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(camera.intrinsics).T
+        points[:] = (rays * depth[..., None]) @ camera.world_from_cam[:3, :3].T + camera.center
 
-    def _truth_from_observations(self, frame: int, view: View) -> GroundTruth:
-        rows = self.observations[self.observations[:, 1] == frame]
-        points = self.points[rows[:, 0].astype(int)].astype(np.float64)
-        pixels = np.rint(view.transform.to_model(rows[:, 2:4]))
-        height, width = view.transform.model_size
-        inside = (pixels >= 0).all(-1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-        _, depth = self.cameras[frame].project(points)
-        return GroundTruth(pixels[inside], points[inside], depth[inside])
+    def _fill_from_observations(
+        self, frame: int, transform: ImageTransform, points: np.ndarray, depth: np.ndarray, valid: np.ndarray
+    ) -> None:
+        """Each triangulated point goes to the model pixel nearest to its observation."""
+        observed = self.observations[self.observations[:, 1] == frame]
+        x, y = np.rint(transform.to_model(observed[:, 2:4])).astype(int).T
+        inside = (x >= 0) & (x < depth.shape[1]) & (y >= 0) & (y < depth.shape[0])
+        seen = self.points[observed[inside, 0].astype(int)].astype(np.float64)
+        points[y[inside], x[inside]] = seen
+        depth[y[inside], x[inside]] = self.cameras[frame].project(seen)[1]
+        valid[y[inside], x[inside]] = True
 
 
 def read_sequence(folder: str | Path) -> Sequence:
@@ -91,7 +109,9 @@ def read_sequence(folder: str | Path) -> Sequence:
     try:
         frames = json.loads((folder / "scene.json").read_text(encoding="utf-8"))["frames"]
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder} holds no sequence with ground truth ({error}).", "See docs/evaluation.md.") from error
+        raise InputError(
+            f"{folder} holds no sequence with ground truth ({error}).", "See docs/evaluation.md."
+        ) from error
     posed = [(index, frame) for index, frame in enumerate(frames) if "T_c2w" in frame and "K" in frame]
     if len(posed) < 2:
         raise InputError(f"{folder} has no frames with intrinsics and poses.", "See docs/evaluation.md.")
@@ -120,3 +140,14 @@ def _camera(frame: dict) -> Camera:
     fx, fy, cx, cy = frame["K"]
     intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=np.float64)
     return Camera(intrinsics, np.array(frame["T_c2w"], dtype=np.float64), int(frame["height"]), int(frame["width"]))
+
+
+def truth_of(sample: WorldSample) -> GroundTruth:
+    """The exact truth of a procedural scene whose images are fed to the network as they are."""
+    height, width = sample.depth.shape[1:]
+    cameras = tuple(
+        Camera(np.asarray(intrinsics, np.float64), np.asarray(pose, np.float64), height, width)
+        for intrinsics, pose in zip(sample.intrinsics, sample.world_from_cam, strict=True)
+    )
+    points, depth, valid = (np.asarray(values) for values in (sample.points, sample.depth, sample.valid))
+    return GroundTruth(points.astype(np.float64), depth.astype(np.float64), valid, cameras)

@@ -1,4 +1,4 @@
-"""Classical baseline: incremental structure from motion of the same photos with pycolmap (SIFT, exhaustive matching)."""
+"""Classical baseline: incremental structure from motion with pycolmap (SIFT, exhaustive matching)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SfmResult:
 
 
 def incremental_sfm(images: Sequence[Path], threads: int = 2, seed: int = 0) -> SfmResult:
-    """Reconstruct photos of one camera with unknown intrinsics; the largest model is returned, empty if there is none."""
+    """Reconstruct photos of one camera with unknown intrinsics: the largest model, empty if there is none."""
     import pycolmap
 
     started = time.perf_counter()

@@ -2,8 +2,8 @@
 
 from worldline.pipeline.single_pass import (
     DEFAULT_MODEL,
-    Reconstructor,
     ReconstructOptions,
+    Reconstructor,
     choose_device,
     load,
     reconstruct,

@@ -9,14 +9,14 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from worldline.errors import InputError, MemoryPlanError
-from worldline.types import GaussianMaps, Pointmaps, Provenance, Views
+from worldline.pipeline.finish import finished, provenance
+from worldline.types import GaussianMaps, Pointmaps, Views
 
 if TYPE_CHECKING:
     import torch
@@ -127,7 +127,6 @@ class Reconstructor:
         timings["network"] = time.perf_counter() - started
         pointmaps = _in_input_order(pointmaps, order)
         started = time.perf_counter()
-        provenance = self._provenance(options, timings, {"order": order.tolist(), "head_chunk": plan.head_chunk})
         scene = build_scene(
             views,
             pointmaps.points[0].numpy(),
@@ -136,35 +135,22 @@ class Reconstructor:
             gaussians=_first_sample(pointmaps.gaussians),
             shared_focal=options.shared_focal,
             confidence_percent=options.confidence_percent,
-            provenance=provenance,
+            provenance=provenance(self, options, {"order": order.tolist(), "head_chunk": plan.head_chunk}),
         )
         timings["cameras"] = time.perf_counter() - started
-        return _finished(scene, timings, views, plan.notes)
+        return finished(scene, timings, views, plan.notes)
 
     def _pairwise(self, views: Views, options: ReconstructOptions, timings: dict[str, float]) -> Scene:
-        from worldline.pipeline.pairwise import align_pairwise
+        from worldline.pipeline.pairwise import reconstruct_pairwise
 
-        return align_pairwise(self, views, options, timings)
-
-    def _provenance(
-        self, options: ReconstructOptions, timings: dict[str, float], extra: dict[str, object]
-    ) -> Provenance:
-        return Provenance(
-            model=self.name,
-            weights_sha256=self.weights_sha256,
-            license=self.license,
-            arguments={**options.__dict__, **extra, "device": self.device},
-            versions=_versions(),
-            timings=timings,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        return reconstruct_pairwise(self, views, options, timings)
 
 
 def load(model: str | Path = DEFAULT_MODEL, device: str | None = None) -> Reconstructor:
     """A model by registry id, local folder, checkpoint file or hub id.
 
     Args:
-        model: e.g. ``"mvdust3r-plus-mini"`` (embedded, offline), ``"mvdust3r-plus"`` (published weights, downloaded once).
+        model: e.g. ``"mvdust3r-plus-mini"`` (embedded, offline) or ``"mvdust3r-plus"`` (published, downloaded once).
         device: ``"cpu"``, ``"cuda"``, ``"mps"`` …; None takes the best one of this machine.
 
     Raises:
@@ -240,7 +226,9 @@ def run_network(
     from worldline.pipeline.memory import plan_memory
 
     _, view_count, _, height, width = images.shape
-    plan = plan_memory(network.config, view_count, height, width, references, device=str(images.device), limit=memory_limit)
+    plan = plan_memory(
+        network.config, view_count, height, width, references, device=str(images.device), limit=memory_limit
+    )
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=images.device.type == "cuda")
     for attempt in (plan, plan.smallest()):
         try:
@@ -289,29 +277,3 @@ def _first_sample(maps: GaussianMaps | None) -> GaussianMaps | None:
     if maps is None:
         return None
     return GaussianMaps(maps.scales[0], maps.rotations[0], maps.opacities[0], maps.colors[0])
-
-
-def _finished(scene: Scene, timings: dict[str, float], views: Views, notes: Sequence[str]) -> Scene:
-    """The scene with its final timings and with what was said about the inputs."""
-    timings = {**timings, "total": sum(timings.values())}
-    said = (*(f"skipped {entry}" for entry in views.skipped), *views.notes, *notes)
-    return replace(
-        scene,
-        provenance=replace(scene.provenance, timings=timings),
-        warnings=tuple(dict.fromkeys((*said, *scene.warnings))),
-    )
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    from worldline import __version__
-
-    found = {"worldline": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "pycolmap", "pillow"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -1,0 +1,73 @@
+"""``worldline bench single-pass``: speed and memory, with the competitor beside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class SinglePass:
+    """One pass over all views against pairs + global alignment, same weights, same photos, one run."""
+
+    model: str = "mvdust3r-plus-mini"
+    """A multi-view model."""
+    views: tuple[int, ...] = (4, 8, 12, 24)
+    """Numbers of views."""
+    iterations: int = 300
+    """Steps of global alignment."""
+    repeats: int = 3
+    """Single passes per number of views; their median is reported."""
+    threads: int = 2
+    """Processor threads."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the records as JSON."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Predicted against measured peak memory of one pass."""
+
+    model: str = "mvdust3r-plus-mini"
+    """Model to load; random weights of the same size when it is not there."""
+    views: tuple[int, ...] = (2, 4, 8, 12, 24)
+    """Numbers of views."""
+
+
+def run(argv: list[str]) -> int:
+    """Parse the arguments and measure."""
+    verbs = {"single-pass": SinglePass, "memory": Memory}
+    arguments = tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="worldline bench")
+    return _single_pass(arguments) if isinstance(arguments, SinglePass) else _memory(arguments)
+
+
+def _single_pass(arguments: SinglePass) -> int:
+    from worldline.cli.common import console, markdown_table, parse_counts, write_json
+    from worldline.eval.single_pass import compare_single_pass
+
+    counts = parse_counts(arguments.views)
+    out = console()
+    records = compare_single_pass(
+        arguments.model,
+        counts,
+        repeats=arguments.repeats,
+        iterations=arguments.iterations,
+        threads=arguments.threads,
+        report=lambda record: out.print(json.dumps(record)),
+    )
+    out.print(markdown_table(records))
+    if arguments.out:
+        write_json(arguments.out, records)
+    return 0
+
+
+def _memory(arguments: Memory) -> int:
+    from worldline.cli.common import console, markdown_table, parse_counts
+    from worldline.eval.memory import compare_memory
+
+    console().print(markdown_table(compare_memory(arguments.model, parse_counts(arguments.views))))
+    return 0

@@ -1,0 +1,148 @@
+"""The memory planner: predicts the peak of one forward pass and chooses how many views the heads take at once.
+
+The prediction counts the tensors that are alive together in the widest moment of each part (encoder block, decoder
+layer, heads). Its constants are calibrated against measured peaks; ``worldline bench memory`` repeats the measurement.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worldline.errors import MemoryPlanError
+
+if TYPE_CHECKING:
+    from worldline.models.config import PointmapConfig
+
+FLOAT_BYTES = 4
+GIB = 2**30
+RUNTIME_BYTES = 0.15 * GIB  # thread pools, allocator slack, the library's own buffers
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What one forward pass will take, in bytes, and the chunk that keeps it within the limit."""
+
+    peak_bytes: int  # weights + activations at the widest moment
+    weight_bytes: int
+    limit_bytes: int
+    head_chunk: int  # views whose heads run together
+    notes: tuple[str, ...] = ()
+
+    def smallest(self) -> MemoryPlan:
+        """The same plan with the heads one view at a time: the retry after an out-of-memory error."""
+        return replace(self, head_chunk=1)
+
+
+def plan_memory(
+    config: PointmapConfig,
+    views: int,
+    height: int,
+    width: int,
+    references: int = 4,
+    *,
+    device: str = "cpu",
+    limit: int | None = None,
+) -> MemoryPlan:
+    """Predict the peak of one forward pass over ``views`` images of ``height`` x ``width`` pixels and choose chunks.
+
+    Args:
+        references: reference paths of a fused model; at most one per view counts.
+        limit: bytes the pass may take; None = what is free on ``device``.
+
+    Raises:
+        MemoryPlanError: it does not fit even with the smallest chunk.
+    """
+    limit = free_memory(device) if limit is None else limit
+    weights = parameter_bytes(config)
+    trunk = trunk_bytes(config, views, height, width, references)
+    outputs = views * height * width * (4 + (11 if getattr(config, "gaussians", False) else 0)) * FLOAT_BYTES
+    for chunk in _chunks(views, device):
+        peak = weights + max(trunk, chunk * head_bytes(config, height, width) + outputs) + RUNTIME_BYTES
+        if peak <= limit:
+            return MemoryPlan(int(peak), weights, limit, chunk)
+    raise MemoryPlanError(
+        f"{views} views of {width}x{height} need about {peak / GIB:.1f} GiB; "
+        f"{limit / GIB:.1f} GiB are free on {device}.",
+        "Use fewer views (--max-views), a smaller model, or another device.",
+    )
+
+
+def parameter_bytes(config: PointmapConfig) -> int:
+    """Size of the float32 weights."""
+    encoder = config.encoder_depth * (4 + 2 * config.mlp_ratio) * config.encoder_dim**2
+    encoder += (3 * config.patch_size**2 + config.decoder_dim) * config.encoder_dim
+    stacks = 3 if getattr(config, "fused_references", False) else 2
+    decoder = stacks * config.decoder_depth * (8 + 2 * config.mlp_ratio) * config.decoder_dim**2
+    heads = 2 * 4 * config.patch_size**2 * config.decoder_dim
+    if config.image_skip:
+        heads += 2 * (50 * config.skip_dim**2 + 81 * config.skip_dim)
+    if getattr(config, "gaussians", False):
+        heads += 2 * config.gaussian_dim * (4 * config.decoder_dim + 11 * config.patch_size**2)
+    if getattr(config, "head", "linear") == "dpt":
+        heads += 2 * 40 * config.dpt_dim**2 * 9 // 8
+    return int(FLOAT_BYTES * (encoder + decoder + heads))
+
+
+def trunk_bytes(config: PointmapConfig, views: int, height: int, width: int, references: int) -> int:
+    """Activations of the encoder or of a decoder layer, whichever is wider."""
+    tokens = views * (height // config.patch_size) * (width // config.patch_size)
+    encoder = tokens * config.encoder_dim * (4 + 2 * config.mlp_ratio)
+    paths = min(references, views) if getattr(config, "fused_references", False) else 1
+    decoder = paths * tokens * config.decoder_dim * (6 + 2 * config.mlp_ratio)
+    return int(FLOAT_BYTES * max(encoder, decoder))
+
+
+def head_bytes(config: PointmapConfig, height: int, width: int) -> int:
+    """Activations of the heads for one view: the convolutions at full resolution dominate."""
+    pixels = height * width
+    channels = 16.0
+    if config.image_skip:
+        channels += 3 * config.skip_dim
+    if getattr(config, "head", "linear") == "dpt":
+        channels += 1.5 * config.dpt_dim
+    return int(FLOAT_BYTES * pixels * channels)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that a run may take on a device, without those of other programs."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    limits = [_available_memory(), *_group_limits()]
+    return int(min(limit for limit in limits if limit is not None))
+
+
+def _available_memory() -> int | None:
+    info = Path("/proc/meminfo")
+    if info.exists():
+        for line in info.read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    # elsewhere (macOS) only the total is known; half of it is a careful guess
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _group_limits() -> list[int]:
+    """Memory limits of the container, if any."""
+    limits = []
+    for name, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        limit, current = (Path("/sys/fs/cgroup") / part for part in (name, used))
+        if limit.exists() and current.exists():
+            text = limit.read_text(encoding="ascii").strip()
+            if text.isdigit() and int(text) < 2**60:
+                limits.append(int(text) - int(current.read_text(encoding="ascii")))
+    return limits
+
+
+def _chunks(views: int, device: str) -> list[int]:
+    """Chunks to try, preferred first: on a CPU small ones stay in the cache, on a GPU large ones fill it."""
+    if device == "cpu":
+        return [1]
+    return sorted({views, max(1, views // 2), max(1, views // 4), 1}, reverse=True)
