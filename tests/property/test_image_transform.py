@@ -1,4 +1,4 @@
-"""The way from a photo to the network input and back is exact: formulas against each other, and against Pillow's pixels."""
+"""The way from a photo to the network input and back is exact: formulas against each other and against Pillow."""
 
 from __future__ import annotations
 

@@ -32,6 +32,8 @@ _DECODE_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, KeyError, IndexError,
     AttributeError, OverflowError, ArithmeticError, struct.error, zlib.error,
 )  # fmt: skip
+# JPEG may be drafted before it is loaded; loading a TIFF applies its orientation and drops the tag
+_READ_TAGS_FIRST = ("JPEG", "MPO", "TIFF")
 _limit_lock = threading.RLock()
 
 
@@ -123,6 +125,8 @@ def _opened(file: Path | BinaryIO | Image.Image, max_pixels: int) -> Iterator[Im
 
 
 def _orientation(image: Image.Image) -> int:
+    if image.format not in _READ_TAGS_FIRST:
+        image.load()  # PNG tags may follow the pixels; asking for them would load, and hide that the pixels are damaged
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DECODE_ERRORS:

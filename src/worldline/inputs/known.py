@@ -81,7 +81,9 @@ def _one_or_each(
                     f"One matrix was given as the {what} of {count} photos.", "Give one for each, or None."
                 )
             return [array.copy() for _ in range(count)]
-        given = list(array) if array.ndim == 3 else [array]
+        if array.ndim != 3:
+            raise InputError(f"The {what} have shape {array.shape}.", f"Each must be a {side}x{side} matrix.")
+        given = list(array)
     if len(given) != count:
         raise InputError(
             f"{len(given)} {what} were given for {count} photos.",
