@@ -38,5 +38,5 @@ def write_npz(scene: Scene, folder: OutputFolder) -> Path:
         else:
             arrays |= {f"{key}_{index:04d}": getattr(view, attribute) for index, view in enumerate(views)}
     with folder.file("scene.npz") as path, path.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # newer stubs take ** for allow_pickle
     return folder.root / "scene.npz"
