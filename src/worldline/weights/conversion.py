@@ -1,0 +1,90 @@
+"""Published checkpoint -> a folder in our format: once, safely, in full precision."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from worldline.errors import OutputError
+from worldline.weights.files import sha256_of
+from worldline.weights.folder import is_model_folder
+from worldline.weights.model_info import ModelInfo
+from worldline.weights.published import PublishedCheckpoint, read_published
+from worldline.weights.registry import MODELS, known
+from worldline.weights.storage import save_model
+
+UNKNOWN_TERMS = "unknown (published DUSt3R and MV-DUSt3R weights are for non-commercial use)"
+
+
+def convert(
+    path: str | Path,
+    output_dir: str | Path,
+    *,
+    overwrite: bool = False,
+    ignore_options: bool = False,
+    model_id: str | None = None,
+    origin: dict[str, Any] | None = None,
+) -> Path:
+    """Convert a published ``.pth`` or ``.safetensors`` file into a folder of ours (safetensors + JSON, float32).
+
+    Args:
+        path: the checkpoint, or a folder with the hub's ``model.safetensors`` and ``config.json``.
+        output_dir: where to write; an earlier model there is kept unless ``overwrite``.
+        overwrite: replace an earlier model of ours in ``output_dir``.
+        ignore_options: take all sizes from the tensor shapes, 64 channels per attention head.
+        model_id: the known model that this is, for its licence and domain; None recognises published file names.
+        origin: further entries about the source for the card, e.g. repository and revision.
+
+    Raises:
+        WeightsError: the file is no checkpoint (it says what it is), is refused, or is of another family.
+        OutputError: the output folder exists or cannot be written.
+    """
+    from worldline.weights.official import from_official
+
+    path, output_dir = Path(path), Path(output_dir)
+    if output_dir.exists() and not overwrite and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        remedy = "Choose another folder, or say --force." if is_model_folder(output_dir) else "Choose another folder."
+        raise OutputError(f"{output_dir} already exists.", remedy)
+    entry = known(model_id) if model_id else None
+    checkpoint = read_published(path, ignore_options=ignore_options)
+    model = from_official(checkpoint.tensors, {**checkpoint.official, "config": inference_options(checkpoint.options)})
+    entry = entry or _recognise(path, sum(tensor.numel() for tensor in model.parameters()))
+    card = _card(path, entry, checkpoint, origin or {})
+    return save_model(model, output_dir, card=card, dtype=torch.float32, overwrite=overwrite)
+
+
+def inference_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options without the storage of portrait images as landscape, which only serves training."""
+    return {key: value for key, value in options.items() if key not in ("patch_embed_cls", "landscape_only")}
+
+
+def _recognise(path: Path, parameters: int) -> ModelInfo | None:
+    """A published model by its file name and size; names alone, or sizes alone, prove nothing."""
+    for model in MODELS.values():
+        if model.source is None or model.parameters != parameters:
+            continue
+        if path.stem in (Path(model.source.filename).stem, model.source.repo.split("/")[1]) and path.stem != "model":
+            return model
+    return None
+
+
+def _card(
+    path: Path, entry: ModelInfo | None, checkpoint: PublishedCheckpoint, origin: dict[str, Any]
+) -> dict[str, Any]:
+    from worldline import __version__
+
+    size = checkpoint.options.get("img_size", 224)
+    file = path / "model.safetensors" if path.is_dir() else path
+    return {
+        "name": entry.id if entry else path.stem,
+        "title": entry.title if entry else "converted from a local file",
+        "license": entry.license if entry else UNKNOWN_TERMS,
+        "domain": entry.domain if entry else "",
+        "image_size": entry.image_size if entry else int(max(size) if isinstance(size, tuple | list) else size),
+        "citation": entry.citation if entry else "",
+        "source": {"file": file.name, "sha256": sha256_of(file), "bytes": file.stat().st_size, **origin},
+        "converted": {"by": f"worldline {__version__}", "date": datetime.now(UTC).isoformat(timespec="seconds")},
+    }

@@ -1,0 +1,126 @@
+"""The table of known models: what exists, how large it is, whose terms it has, where it is published."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+from worldline.errors import WeightsError
+from worldline.models.config import Dust3rConfig, MVDust3rConfig
+from worldline.weights.folder import is_model_folder, read_info
+from worldline.weights.model_info import ModelInfo, Source
+
+EMBEDDED = Path(__file__).parent / "embedded"
+
+_DUST3R_TERMS = "CC BY-NC-SA 4.0 (non-commercial), plus the terms of the data sets it was trained on"
+_MVDUST3R_TERMS = (
+    "CC BY-NC 4.0 (non-commercial), plus the terms of DUSt3R's weights and of the data sets it was trained on"
+)
+_DUST3R_PAPER = "Wang et al., DUSt3R: Geometric 3D Vision Made Easy, CVPR 2024, arXiv 2312.14132"
+_MVDUST3R_PAPER = (
+    "Tang et al., MV-DUSt3R+: Single-Stage Scene Reconstruction from Sparse Views In 2 Seconds, "
+    "CVPR 2025, arXiv 2412.06974"
+)
+_MVDUST3R_REPO = "Zhenggang/MV-DUSt3R"
+
+
+def _dust3r(name: str, size: int, head: str, parameters: int, published: int) -> ModelInfo:
+    return ModelInfo(
+        id=f"dust3r-{size}-{head}",
+        family="dust3r",
+        config=Dust3rConfig.published(head),
+        parameters=parameters,
+        published_parameters=published,
+        license=_DUST3R_TERMS,
+        domain="indoor, outdoor, objects",
+        image_size=size,
+        title=f"published DUSt3R, {size} pixels, {head} head; two images at a time",
+        citation=_DUST3R_PAPER,
+        source=Source(f"naver/{name}", "model.safetensors", with_config=True),
+    )
+
+
+def _mvdust3r(name: str, file: str, title: str, fused: bool, parameters: int, published: int) -> ModelInfo:
+    return ModelInfo(
+        id=name,
+        family="mvdust3r",
+        config=MVDust3rConfig.published(fused),
+        parameters=parameters,
+        published_parameters=published,
+        license=_MVDUST3R_TERMS,
+        domain="indoor",
+        image_size=224,
+        title=title,
+        citation=_MVDUST3R_PAPER,
+        source=Source(_MVDUST3R_REPO, f"checkpoints/{file}"),
+    )
+
+
+# `parameters` counts what our networks keep; the published files also hold a mask token of 768 values and, with the
+# DPT head, two residual units that no output depends on.
+_PUBLISHED = (
+    _mvdust3r(
+        "mvdust3r-plus", "MVDp_s2.pth", "published MV-DUSt3R+, stage 2: 4 to 12 views", True, 661_428_498, 661_429_266
+    ),
+    _mvdust3r(
+        "mvdust3r-plus-s1", "MVDp_s1.pth", "published MV-DUSt3R+, stage 1: 8 views", True, 661_428_498, 661_429_266
+    ),
+    _mvdust3r("mvdust3r", "MVD.pth", "published MV-DUSt3R: one reference view", False, 547_988_754, 547_989_522),
+    _dust3r("DUSt3R_ViTLarge_BaseDecoder_224_linear", 224, "linear", 532_342_016, 532_342_784),
+    _dust3r("DUSt3R_ViTLarge_BaseDecoder_512_linear", 512, "linear", 532_342_016, 532_342_784),
+    _dust3r("DUSt3R_ViTLarge_BaseDecoder_512_dpt", 512, "dpt", 568_810_120, 571_171_208),
+)
+_MINI = ModelInfo(
+    id="mvdust3r-plus-mini",
+    family="mvdust3r",
+    config=MVDust3rConfig.mini(),
+    parameters=12_507_200,
+    license="Apache-2.0",
+    domain="procedural indoor rooms",
+    image_size=224,
+    title="MV-DUSt3R+ at small size, trained by us on procedural rooms; in the package",
+    citation=_MVDUST3R_PAPER,
+    embedded=True,
+)
+MODELS: dict[str, ModelInfo] = {model.id: model for model in (_MINI, *_PUBLISHED)}
+
+
+def known(name: str) -> ModelInfo:
+    """The registry entry of an id; for embedded weights that are present, as their own card tells it.
+
+    Raises:
+        WeightsError: unknown id; the sentence lists the closest ones.
+    """
+    entry = MODELS.get(name)
+    if entry is None:
+        raise unknown_model(name)
+    folder = EMBEDDED / name
+    if not entry.embedded or not is_model_folder(folder):
+        return entry
+    found = read_info(folder)
+    return replace(
+        entry,
+        config=found.config,
+        parameters=found.parameters,
+        license=found.license or entry.license,
+        domain=found.domain or entry.domain,
+        image_size=found.image_size,
+        directory=folder,
+        card=found.card,
+    )
+
+
+def unknown_model(name: str) -> WeightsError:
+    """The error for a name that is neither an id nor a path nor a hub id."""
+    close = difflib.get_close_matches(name.lower(), MODELS, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    return WeightsError(
+        f"There is no model '{name}': it is neither a known id nor a file or folder nor a hub id (owner/name).",
+        f"{hint}See: worldline models list",
+    )
+
+
+def published_by(repo: str) -> list[ModelInfo]:
+    """Registry entries whose files come from this hub repository."""
+    return [model for model in MODELS.values() if model.source and model.source.repo.lower() == repo.lower()]
