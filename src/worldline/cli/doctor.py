@@ -63,7 +63,8 @@ def _print_machine(out, device: str) -> None:
 
     out.print(f"worldline  {__version__}, Python {platform.python_version()}, torch {torch.__version__}")
     out.print(
-        f"machine    {platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads"
+        f"machine    {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"torch uses {torch.get_num_threads()} threads"
     )
     out.print(f"memory     {free_memory('cpu') / GIB:.1f} GiB free")
     out.print(f"disk       {shutil.disk_usage(Path.cwd()).free / GIB:.1f} GiB free here")
@@ -76,7 +77,7 @@ def _print_extras(out) -> None:
     out.print("extras     " + ", ".join(f"{extra}: {'yes' if there else 'no'}" for extra, there in found.items()))
     missing = [extra for extra, there in found.items() if not there]
     if missing:
-        out.print(f"           add with: pip install 'worldline[{','.join(missing)}]'")
+        out.print(f"           add with: pip install 'worldline\\[{','.join(missing)}]'")
 
 
 def _print_plans(out, model: str, counts: tuple[int, ...], size: int, device: str) -> None:

@@ -58,10 +58,10 @@ def run(argv: list[str]) -> int:
 def execute(arguments: Reconstruct) -> int:
     """Validate what can be validated first, then reconstruct, save, export and say what was written."""
     from worldline.cli.common import console, parse_formats, print_licence, print_scene, source_of
-    from worldline.inputs import read_known_cameras
+    from worldline.inputs import attach_cameras, read_known_cameras
     from worldline.outputs.export import check_formats
-    from worldline.outputs.files import check_writable
-    from worldline.pipeline import load
+    from worldline.pipeline import ReconstructOptions, load
+    from worldline.scene.files import check_writable
 
     formats = parse_formats(arguments.to)
     check_formats(formats)
@@ -71,21 +71,21 @@ def execute(arguments: Reconstruct) -> int:
     known = read_known_cameras(arguments.cameras) if arguments.cameras else None
     model = load(arguments.model, arguments.device)
     print_licence(out, model)
+    options = ReconstructOptions(
+        size=arguments.size,
+        fit=arguments.fit,
+        max_views=arguments.max_views,
+        fps=arguments.fps,
+        skip_bad=arguments.skip_bad,
+        reference=arguments.reference,
+        order=arguments.order,
+        references=arguments.references,
+        shared_focal=arguments.focal == "shared",
+        confidence_percent=arguments.confidence_percent,
+    )
     with out.status("reading the photos and reconstructing"):
-        scene = model.reconstruct(
-            source,
-            **({"intrinsics": known.intrinsics, "poses": known.poses} if known else {}),
-            max_views=arguments.max_views,
-            fps=arguments.fps,
-            fit=arguments.fit,
-            size=arguments.size,
-            reference=arguments.reference,
-            order=arguments.order,
-            references=arguments.references,
-            shared_focal=arguments.focal == "shared",
-            confidence_percent=arguments.confidence_percent,
-            skip_bad=arguments.skip_bad,
-        )
+        views = model.read(source, options)
+        scene = model.reconstruct_views(attach_cameras(views, known) if known else views, options)
     scene.save(arguments.out)
     written = scene.export(arguments.out, formats) if formats else {}
     print_scene(out, scene, arguments.out, written)

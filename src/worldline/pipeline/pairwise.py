@@ -30,7 +30,6 @@ def reconstruct_pairwise(
     model: Reconstructor,
     views: Views,
     options: ReconstructOptions,
-    timings: dict[str, float] | None = None,
     *,
     encode_once: bool = True,
 ) -> Scene:
@@ -41,7 +40,7 @@ def reconstruct_pairwise(
         options: ``graph`` and ``alignment_iterations`` matter here.
         encode_once: False encodes both images of every ordered pair anew, as the published program does; same answer.
     """
-    timings = dict(timings or {})
+    timings: dict[str, float] = {}
     network = as_pairwise(model.network) if isinstance(model.network, MVDust3r) else model.network
     images = stack(views)[0].to(model.device)
     edges = np.array(make_pairs(len(views), options.graph, symmetrize=True), dtype=np.int64)

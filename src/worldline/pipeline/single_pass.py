@@ -81,10 +81,20 @@ class Reconstructor:
             InputError: the images cannot be used (the sentence names every bad file).
             MemoryPlanError: the run would not fit into memory even with the smallest chunks.
         """
+        options = _with_choices(options or ReconstructOptions(), choices)
+        return self.reconstruct_views(self.read(images, options, intrinsics=intrinsics, poses=poses), options)
+
+    def read(
+        self, images: Any, options: ReconstructOptions | None = None, *, intrinsics: Any = None, poses: Any = None
+    ) -> Views:
+        """Images -> :class:`worldline.types.Views` at the size this model wants; at least two.
+
+        Raises:
+            InputError: as :meth:`reconstruct`.
+        """
         from worldline.inputs import load_views, require_views
 
-        options = _with_choices(options or ReconstructOptions(), choices)
-        started = time.perf_counter()
+        options = options or ReconstructOptions()
         views = load_views(
             images,
             size=options.size or self.image_size,
@@ -96,32 +106,29 @@ class Reconstructor:
             poses=poses,
         )
         require_views(views, minimum=2)
-        read = time.perf_counter() - started
-        return self.reconstruct_views(views, options, timings={"read": read})
+        return views
 
-    def reconstruct_views(
-        self, views: Views, options: ReconstructOptions | None = None, timings: dict[str, float] | None = None
-    ) -> Scene:
+    def reconstruct_views(self, views: Views, options: ReconstructOptions | None = None) -> Scene:
         """The same for images that are already :class:`worldline.types.Views`."""
         from worldline.models.dust3r import Dust3r
 
         options = options or ReconstructOptions()
-        timings = dict(timings or {})
         if not 0 <= options.reference < len(views):
             raise InputError(
                 f"The reference view {options.reference} does not exist: there are {len(views)} views.",
                 f"Choose an index from 0 to {len(views) - 1}.",
             )
         if isinstance(self.network, Dust3r):
-            return self._pairwise(views, options, timings)
-        return self._single_pass(views, options, timings)
+            return self._pairwise(views, options)
+        return self._single_pass(views, options)
 
-    def _single_pass(self, views: Views, options: ReconstructOptions, timings: dict[str, float]) -> Scene:
+    def _single_pass(self, views: Views, options: ReconstructOptions) -> Scene:
         from worldline.inputs import reference_order, stack
         from worldline.scene.assemble import build_scene
 
         order = reference_first(reference_order(len(views), options.order), options.reference)
         images = stack(views)[:, order].to(self.device)
+        timings: dict[str, float] = {}
         started = time.perf_counter()
         pointmaps, plan = run_network(self.network, images, options.references, options.memory_limit)
         timings["network"] = time.perf_counter() - started
@@ -140,10 +147,10 @@ class Reconstructor:
         timings["cameras"] = time.perf_counter() - started
         return finished(scene, timings, views, plan.notes)
 
-    def _pairwise(self, views: Views, options: ReconstructOptions, timings: dict[str, float]) -> Scene:
+    def _pairwise(self, views: Views, options: ReconstructOptions) -> Scene:
         from worldline.pipeline.pairwise import reconstruct_pairwise
 
-        return reconstruct_pairwise(self, views, options, timings)
+        return reconstruct_pairwise(self, views, options)
 
 
 def load(model: str | Path = DEFAULT_MODEL, device: str | None = None) -> Reconstructor:

@@ -86,3 +86,18 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work, not after it, whether a folder can be made and written at ``path``.
+
+    Raises:
+        OutputError: no permission, a file in the way, a read-only or full disk.
+    """
+    existing = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    with reporting(path):
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file")
+        probe = temporary_sibling(existing / "probe")
+        probe.write_bytes(b"\0")
+        probe.unlink()
