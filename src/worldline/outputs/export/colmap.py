@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from worldline.outputs.export.folder import OutputFolder
-from worldline.outputs.export.images import ExportImage, export_images, map_pixels
+from worldline.outputs.export.images import ExportImage, map_pixels, write_images
 from worldline.outputs.export.tracks import find_tracks
 from worldline.scene import Scene
 from worldline.types import Camera
@@ -30,11 +30,8 @@ def write_colmap_text(scene: Scene, folder: OutputFolder) -> Path:
 
 
 def _write(scene: Scene, folder: OutputFolder, name: str, *, text: bool) -> Path:
-    images = export_images(scene)
+    images = write_images(scene, folder, f"{name}/images")
     model = reconstruction(scene, images)
-    for image in images:
-        with folder.file(f"{name}/images/{image.file_name}") as path:
-            image.write(path)
     with folder.workspace(f"{name}/sparse/0") as workspace:
         (model.write_text if text else model.write_binary)(str(workspace))
         folder.take(workspace, f"{name}/sparse/0")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from worldline.outputs.export.folder import OutputFolder
-from worldline.outputs.export.images import ExportImage, export_images
+from worldline.outputs.export.images import ExportImage, write_images
 from worldline.outputs.export.ply import write_cloud
 from worldline.scene import Scene
 
@@ -23,10 +23,7 @@ def write_nerfstudio(scene: Scene, folder: OutputFolder) -> Path:
     ``applied_transform`` is the identity and points.ply needs no change. As in COLMAP, whose cameras nerfstudio takes
     over, the centre of the top-left pixel is (0.5, 0.5), hence half a pixel on cx and cy.
     """
-    images = export_images(scene)
-    for image in images:
-        with folder.file(f"nerfstudio/images/{image.file_name}") as path:
-            image.write(path)
+    images = write_images(scene, folder, "nerfstudio/images")
     with folder.file("nerfstudio/points.ply") as path:
         write_cloud(scene, path)
     document = {
