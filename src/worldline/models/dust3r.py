@@ -16,7 +16,7 @@ from worldline.models.layers.dpt import DptHead
 from worldline.models.layers.heads import LinearHead, confidence_from_raw, points_from_raw
 from worldline.models.layers.patch_embed import mixed_rope
 from worldline.models.layers.rope import RopeTable, grid_rope
-from worldline.models.layers.trunk import Encoder, check_image_sizes, decoder_blocks
+from worldline.models.layers.trunk import Encoder, check_image_sizes, decoder_blocks, full_precision
 from worldline.types import Pointmaps
 
 TrueShapes = tuple[tuple[int, int], ...]
@@ -120,7 +120,7 @@ class Dust3r(nn.Module):
         tokens1, tokens2 = self.decoder(
             encoded1.tokens, encoded2.tokens, self._decoder_rope(encoded1), self._decoder_rope(encoded2), layers
         )
-        with torch.autocast(encoded1.images.device.type, enabled=False):
+        with full_precision(encoded1.images.device):
             return (
                 self._read_out(self.reference_head, tokens1, encoded1),
                 self._read_out(self.source_head, tokens2, encoded2),

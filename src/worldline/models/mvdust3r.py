@@ -20,7 +20,7 @@ from worldline.models.layers.blocks import NORM_EPS, DecoderBlock
 from worldline.models.layers.gaussian_head import GaussianHead
 from worldline.models.layers.heads import LinearHead, confidence_from_raw, points_from_raw
 from worldline.models.layers.rope import RopeTable, grid_rope
-from worldline.models.layers.trunk import Encoder, check_image_sizes, decoder_blocks
+from worldline.models.layers.trunk import Encoder, check_image_sizes, decoder_blocks, full_precision
 from worldline.types import GaussianMaps, Pointmaps
 
 DEFAULT_REFERENCES = 4  # the published number of reference paths
@@ -104,7 +104,7 @@ class MVDust3r(nn.Module):
         head_chunk: int | None = None,
     ) -> Pointmaps:
         """Heads on the first paths: the reference view of a path has its own weights. Always float32."""
-        with torch.autocast(images.device.type, enabled=False):
+        with full_precision(images.device):
             batch, paths, views = tokens.shape[:3]
             slots = _reference_first(paths, views, tokens.device)
             path = torch.arange(paths, device=tokens.device)[:, None]

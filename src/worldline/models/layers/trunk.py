@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -50,6 +52,11 @@ def decoder_blocks(config: PointmapConfig) -> nn.ModuleList:
     )
     init_linear_layers(blocks)
     return blocks
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Heads map logarithms to distances, so they stay in float32 even where the trunk runs under autocast."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def check_image_sizes(images: Tensor, name: str, patch_size: int, dims: int) -> None:
