@@ -240,3 +240,14 @@ def test_real_photos_with_and_without_orientation_tag():
         assert one.name == other.name
         assert one.transform.original_size == other.transform.original_size
         assert np.abs(one.image.astype(float) - other.image).mean() < 6
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_turned_heic(tmp_path, orientation):
+    heif = pytest.importorskip("pillow_heif")
+    stored = Image.fromarray(stored_as(picture(), orientation))
+    exif = stored.getexif()
+    exif[0x0112] = orientation
+    stored.info["exif"] = exif.tobytes()
+    heif.from_pillow(stored).save(tmp_path / "a.heic", quality=95)
+    assert np.abs(read_original(tmp_path / "a.heic").astype(int) - picture()).mean() < 4

@@ -260,7 +260,8 @@ def test_known_cameras_stay_with_their_photos(tmp_path):
         ({"poses": [np.eye(4), 2 * np.eye(4)]}, "pose of photo 1 is no rotation"),
         ({"poses": [np.eye(4), np.diag([1, 1, -1, 1])]}, "pose of photo 1 is no rotation"),
         ({"names": ["a"]}, "1 names were given for 2 photos"),
-        ({"names": ["a", "a"]}, "not all different"),
+        ({"names": ["a", "A"]}, "not all different"),
+        ({"names": ["a", "../b"]}, "'../b' is no name for a photo"),
     ],
 )
 def test_known_cameras_that_cannot_be(known, sentence):

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from worldline.errors import InputError
+from worldline.inputs.zips import leads_out
 
 _RIGID_TOLERANCE = 1e-3
 
@@ -63,8 +64,12 @@ def known_names(given: Sequence[str] | None, count: int) -> list[str | None]:
     names = [str(name) for name in given]
     if len(names) != count:
         raise InputError(f"{len(names)} names were given for {count} photos.", "Give one name for each photo.")
-    if len(set(names)) != count:
+    if len({name.casefold() for name in names}) != count:
         raise InputError("The names given are not all different.", "Give each photo its own name.")
+    if strange := [name for name in names if not name or leads_out(name)]:
+        raise InputError(
+            f"'{strange[0]}' is no name for a photo.", "Names become file names of exports: use plain ones."
+        )
     return list(names)
 
 

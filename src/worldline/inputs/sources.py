@@ -163,7 +163,8 @@ def _from_zip(path: Path) -> Found:
         raise InputError(f"There are no photos in the zip file {path}.", "Zip the photos themselves, then try again.")
     return Found(
         tuple(
-            Entry(member.name, PurePosixPath(member.name).name, member, path / member.safe_name) for member in photos
+            Entry(member.name, re.split(r"[\\/]", member.name)[-1], member, path / member.safe_name)
+            for member in photos
         ),
         notes=notes,
     )

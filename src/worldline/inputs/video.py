@@ -39,6 +39,7 @@ class Timeline:
     tick: float  # seconds
     counted: bool  # the file has no time stamps: ``stamps`` are frame numbers
     declared: float | None  # duration that the file claims, seconds
+    pixel_aspect: float = 1.0  # width of a stored pixel over its height
 
     @property
     def duration(self) -> float:
@@ -101,7 +102,7 @@ def read_video(
                 f"The frames of {path} have {frame.width}x{frame.height} pixels, more than the limit.",
                 "Raise max_pixels.",
             )
-        views.append(_frame_view(path, frame, index, timeline.seconds(index), size, fit))
+        views.append(_frame_view(path, frame, index, timeline, size, fit))
     if not views:
         raise InputError(f"No frame of {path} can be decoded.", "Copy the video again, or convert it to H.264 MP4.")
     if damaged and not skip_bad:
@@ -160,7 +161,7 @@ def _read_timeline(path: Path) -> Timeline:
     with _opened(path) as (container, stream):
         declared = float(stream.duration * stream.time_base) if stream.duration else None
         rate = float(stream.average_rate or stream.guessed_rate or 30)
-        tick = float(stream.time_base)
+        tick, aspect = float(stream.time_base), float(stream.sample_aspect_ratio or 1)
         try:
             for packet in container.demux(stream):
                 if packet.size and not packet.is_discard:
@@ -171,9 +172,9 @@ def _read_timeline(path: Path) -> Timeline:
     if not stamps:
         raise InputError(f"{path} holds no frames.", "Copy the video again, or convert it to H.264 MP4.")
     if any(stamp is None for stamp in stamps):
-        return Timeline(np.arange(len(stamps)), np.array(keys), 1 / rate, counted=True, declared=declared)
+        return Timeline(np.arange(len(stamps)), np.array(keys), 1 / rate, True, declared, aspect)
     in_order = np.argsort(np.array(stamps, np.int64), kind="stable")
-    return Timeline(np.array(stamps, np.int64)[in_order], np.array(keys)[in_order], tick, False, declared)
+    return Timeline(np.array(stamps, np.int64)[in_order], np.array(keys)[in_order], tick, False, declared, aspect)
 
 
 def _slot_count(timeline: Timeline, max_views: int | None, fps: float | None) -> int:
@@ -237,7 +238,10 @@ def _decoded(
             stamp = number if timeline.counted or frame.pts is None else frame.pts
             index = min(int(np.searchsorted(timeline.stamps, stamp)), len(timeline.stamps) - 1)
             number += 1
-            yield index, frame
+            if frame.is_corrupt:
+                failed += 1
+            else:
+                yield index, frame
     if failed:
         damaged.append(f"{failed} of {len(timeline.stamps)} frames cannot be decoded")
 
@@ -251,13 +255,13 @@ def _sharpness(frame: av.VideoFrame) -> float:
     return float(laplacian.var())
 
 
-def _frame_view(path: Path, frame: av.VideoFrame, index: int, seconds: float, size: int, fit: str) -> View:
+def _frame_view(path: Path, frame: av.VideoFrame, index: int, timeline: Timeline, size: int, fit: str) -> View:
     orientation = _orientation(frame)
     stored = (frame.height, frame.width)
-    aspect = float(getattr(frame, "sample_aspect_ratio", None) or 0) or 1.0
-    transform = plan_fit(stored, orientation, size, fit, 1 / aspect if orientation > 4 else aspect)
+    aspect = 1 / timeline.pixel_aspect if orientation > 4 else timeline.pixel_aspect
+    transform = plan_fit(stored, orientation, size, fit, aspect)
     image = apply_fit(turned_upright(_rgb(frame), orientation), transform)
-    return View(f"frame_{index:06d}", image, transform, source=path, timestamp=seconds)
+    return View(f"frame_{index:06d}", image, transform, source=path, timestamp=timeline.seconds(index))
 
 
 def _rgb(frame: av.VideoFrame) -> Image.Image:

@@ -29,7 +29,7 @@ class ZipMember:
     def safe_name(self) -> PurePosixPath:
         """The name if it stays inside the zip, else only its last part."""
         path = PurePosixPath(self.name)
-        return PurePosixPath(path.name) if _leads_out(self.name) else path
+        return PurePosixPath(path.name) if leads_out(self.name) else path
 
     def open(self) -> BinaryIO:
         """The unpacked bytes.
@@ -37,7 +37,7 @@ class ZipMember:
         Raises:
             BadImageError: encrypted, damaged, larger than allowed, or with a name that leads out of the zip.
         """
-        if _leads_out(self.name):
+        if leads_out(self.name):
             raise BadImageError("has a path that leads out of the zip, which a sound zip never has")
         if self.encrypted:
             raise BadImageError("is encrypted (unpack the zip with its password first)")
@@ -69,6 +69,7 @@ def list_zip(path: Path) -> list[ZipMember]:
     return [ZipMember(path, info.filename, bool(info.flag_bits & _ENCRYPTED)) for info in infos]
 
 
-def _leads_out(name: str) -> bool:
+def leads_out(name: str) -> bool:
+    """Whether a name, used as a path below some folder, could point outside of it."""
     parts = name.replace("\\", "/").split("/")
     return ".." in parts or name.startswith(("/", "\\")) or ":" in parts[0]
