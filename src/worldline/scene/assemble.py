@@ -52,6 +52,7 @@ def build_scene(
         a Scene whose warnings name every degenerate view in one sentence each.
     """
     points, confidence = _as_array(points), _as_array(confidence)
+    _check_shapes(views, points, confidence)
     transforms = [view.transform for view in views]
     estimates = estimate_cameras(
         points,
@@ -93,7 +94,7 @@ def assemble_scene(
     cameras = _flag_degenerate_images(views, confidence, cameras)
     finite = np.isfinite(points).all(-1) & np.isfinite(confidence)
     world = _move(cameras.world_from_points, np.where(finite[..., None], points, 0))
-    valid = finite & np.stack([view.transform.inside for view in views])
+    valid = finite & (confidence > 0) & np.stack([view.transform.inside for view in views])
     threshold = confidence_threshold(confidence[valid], confidence_percent) if valid.any() else np.inf
     masks = valid & (confidence >= threshold)
     confidence = np.maximum(np.where(finite, confidence, 0), 1e-6).astype(np.float32)
@@ -114,14 +115,14 @@ def _as_array(values: Any) -> np.ndarray:
 
 
 def _check_shapes(views: Views, points: np.ndarray, confidence: np.ndarray) -> None:
+    if len(views) != len(points):
+        raise InputError(f"There are {len(points)} pointmaps for {len(views)} views.", "Give one pointmap per view.")
     for view in views:
         if view.transform.model_size != points.shape[1:3] or confidence.shape != points.shape[:3]:
             raise InputError(
                 f"{view.name} is {view.transform.model_size} at model size, its points are {points.shape[1:3]}.",
                 "Give points and confidence at the model size of the views.",
             )
-    if len(views) != len(points):
-        raise InputError(f"There are {len(points)} pointmaps for {len(views)} views.", "Give one pointmap per view.")
 
 
 def _model_intrinsics(view: View) -> np.ndarray | None:

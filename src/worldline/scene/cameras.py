@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 
 from worldline.errors import InputError
-from worldline.geometry import Similarity, estimate_focal, fit_similarity_to_poses, rotation_angle
+from worldline.geometry import Similarity, estimate_focal, fit_similarity_to_poses, pixel_grid, rotation_angle
 from worldline.scene.degenerate import NO_BASELINE, without_baseline
 from worldline.scene.pnp import reprojection_inliers, solve_pnp
 from worldline.types import ImageTransform
@@ -214,12 +214,21 @@ def _focal_lengths(
 
 
 def _own_focal(points: np.ndarray, mask: Bool[np.ndarray, "h w"], pixels_from_ideal: np.ndarray) -> float:
-    """Weiszfeld on a view's points in its own frame; oblong pixels are absorbed by stretching y."""
-    stretched = points.astype(np.float64) * np.array([1, pixels_from_ideal[1, 1], 1])
-    usable = mask & (points[..., 2] > 0)
+    """Focal length of a view from points in its own frame; oblong pixels are absorbed by stretching y.
+
+    Weiszfeld's estimate is pulled away by points close to the camera, whose slopes x / z are huge. So the median
+    estimate, which is not, first says which pixels are plausible.
+    """
+    usable = torch.from_numpy(mask & (points[..., 2] > 0))
+    stretched = torch.from_numpy(points.astype(np.float64) * np.array([1, pixels_from_ideal[1, 1], 1]))
+    stretched = torch.where(usable[..., None], stretched, 1.0)
     center = (float(pixels_from_ideal[0, 2]), float(pixels_from_ideal[1, 2]))
-    safe = np.where(usable[..., None], stretched, 1.0)
-    return float(estimate_focal(torch.from_numpy(safe), center, weights=torch.from_numpy(usable)))
+    rough = estimate_focal(stretched, center, method="median", weights=usable)
+    offsets = pixel_grid(*usable.shape, dtype=torch.float64) - torch.tensor(center, dtype=torch.float64)
+    errors = (offsets - rough * stretched[..., :2] / stretched[..., 2:]).norm(dim=-1)
+    if usable.any():
+        usable = usable & (errors <= 4 * errors[usable].median() + 1e-3)
+    return float(estimate_focal(stretched, center, weights=usable))
 
 
 def _focals_by_pnp(problems: list[_Problem], size: tuple[int, int]) -> list[float]:

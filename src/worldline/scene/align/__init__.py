@@ -1,4 +1,4 @@
-"""Global alignment of pairwise pointmaps (DUSt3R section 3.4): the baseline that single-pass models are measured against."""
+"""Global alignment of pairwise pointmaps (DUSt3R section 3.4): the baseline for single-pass models."""
 
 from worldline.scene.align.cleaning import clean_pointcloud
 from worldline.scene.align.global_align import AlignedScene, global_align

@@ -56,10 +56,9 @@ def view_pair(predictions: PairPredictions, *, principal_points: Float[Tensor, "
 def _locate(
     points: Float[Tensor, "h w 3"], confidence: Float[Tensor, "h w"], focal: float, center: Float[Tensor, "2"]
 ) -> Float[Tensor, "4 4"]:
+    height, width = confidence.shape
     mask = (confidence > MIN_CONFIDENCE).numpy()
-    pixels = (pixel_grid(*confidence.shape, dtype=torch.float64) - center.double()).numpy()[mask]
-    found = solve_pnp(
-        pixels, points.double().numpy()[mask], focal, image_size=tuple(confidence.shape), max_error=PNP_ERROR
-    )
+    pixels = (pixel_grid(height, width, dtype=torch.float64) - center.double()).numpy()[mask]
+    found = solve_pnp(pixels, points.double().numpy()[mask], focal, image_size=(height, width), max_error=PNP_ERROR)
     pose = np.eye(4) if found is None else found.world_from_cam
     return rigid_from(torch.from_numpy(pose[:3, :3]), torch.from_numpy(pose[:3, 3]))
