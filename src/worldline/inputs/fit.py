@@ -1,7 +1,8 @@
 """From a photo of any shape to the shape that a network takes: the published crop rules, or a letterbox.
 
 Published rules (DUSt3R and MV-DUSt3R): models of 224 pixels see the central square of the photo; models of other sizes
-(512) see the photo at that long side, cropped to multiples of 16 pixels, and square photos cropped to 4:3.
+(512) see the photo at that long side, cropped to multiples of 16 pixels, and square photos cropped to 4:3. That is
+"crop". "square" takes the central square at any size, "pad" loses no pixel.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from PIL import Image
 from worldline.errors import InputError
 from worldline.types import ImageTransform
 
-FITS = ("crop", "pad")
+FITS = ("crop", "square", "pad")
 PATCH = 16  # every model of the family reads patches of 16x16 pixels
 _SQUARE_CROP_SIZE = 224
 _PADDING_GREY = 128  # nearest to 0 after normalisation to [-1, 1]
@@ -43,7 +44,7 @@ def plan_fit(
     upright = ImageTransform(stored_size, (1, 1), (0, 0), (1, 1), orientation).original_size
     height, width = upright[0], upright[1] * pixel_aspect
     long_side, short_side = max(height, width), min(height, width)
-    square = fit == "crop" and size == _SQUARE_CROP_SIZE
+    square = fit == "square" or (fit == "crop" and size == _SQUARE_CROP_SIZE)
     target = round(size * long_side / short_side) if square else size
     resized = (max(1, round(height * target / long_side)), max(1, round(width * target / long_side)))
     center_y, center_x = resized[0] // 2, resized[1] // 2

@@ -43,7 +43,8 @@ def load_views(
         source: folder (natural sort order), glob, zip, video, file, list of files, list of arrays or PIL images, or an
             array ``[V, H, W, 3]`` or ``[V, H, W]`` (grey), uint8 or floating point in [0, 1].
         size: model resolution in pixels; 224 means the square crop, other sizes the long side (published rules).
-        fit: ``"crop"`` (published rules) or ``"pad"`` (the whole photo inside ``size`` x ``size``).
+        fit: ``"crop"`` (published rules), ``"square"`` (the central square at any size) or ``"pad"`` (the whole photo
+            inside ``size`` x ``size``).
         max_views: at most this many, spread evenly over the photos or over the time of a video (12 for a video).
         fps: video only: views per second.
         skip_bad: record unreadable files in ``Views.skipped`` and go on without them.

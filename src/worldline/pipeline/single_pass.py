@@ -93,12 +93,15 @@ class Reconstructor:
             InputError: as :meth:`reconstruct`.
         """
         from worldline.inputs import load_views, require_views
+        from worldline.models.dust3r import Dust3r
 
         options = options or ReconstructOptions()
+        # the published crop rule for sizes other than 224 gives photos of different shapes, which pairs can take
+        one_shape = options.fit == "crop" and not isinstance(self.network, Dust3r)
         views = load_views(
             images,
             size=options.size or self.image_size,
-            fit=options.fit,
+            fit="square" if one_shape else options.fit,
             max_views=options.max_views,
             fps=options.fps,
             skip_bad=options.skip_bad,
