@@ -92,3 +92,17 @@ def test_draw_is_reproducible_and_checks_the_number_of_views(scene, tmp_path):
     assert first.images.abs().max() <= 1
     with pytest.raises(InputError, match="asks for 3 views"):
         data.draw_batch(files, np.random.default_rng(3), 1, 3, 16)
+
+
+def test_chosen_views_are_connected(scene):
+    shares = data.overlap(scene, stride=4)
+    assert np.diag(shares).min() > 0.95
+    assert shares.shape == (2, 2)
+    chain = np.eye(6) + 0.5 * (np.eye(6, k=1) + np.eye(6, k=-1))
+    for seed in range(20):
+        chosen = data.choose_views(chain, 3, np.random.default_rng(seed))
+        assert max(chosen) - min(chosen) == 2  # three neighbours of the chain
+    turned = scene.world_from_cam.copy()
+    turned[1, :3, :3] = np.diag([-1, 1, -1])
+    apart = PosedImages(scene.images, scene.depth, scene.intrinsics, turned)
+    assert data.overlap(apart, stride=4)[0, 1] == 0

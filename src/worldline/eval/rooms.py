@@ -50,7 +50,7 @@ def evaluate_rooms(
     views: int = 4,
     size: int = 224,
     *,
-    layout: str = "room",
+    layout: str = "rooms",
     references: int = 4,
 ) -> dict[str, Any]:
     """Errors of a model on procedural scenes, see :func:`evaluate_scenes`. Scenes are rendered one at a time."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SAME_SURFACE = 0.05  # depths this close, relatively, belong to one surface
 _EDGE_RATIO = 1.1  # depths of one pixel block further apart than this lie on two surfaces
 
 
@@ -60,14 +61,14 @@ class PosedImages:
     @property
     def points(self) -> Float[np.ndarray, "view height width 3"]:
         """World point of every pixel centre (the camera centre where the depth is invalid)."""
-        height, width = self.depth.shape[1:]
+        views, height, width = self.depth.shape
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-        pixels = np.stack([x, y, np.ones_like(x)], -1)
-        rays = np.einsum("hwj,vij->vhwi", pixels, np.linalg.inv(self.intrinsics).astype(np.float32))
+        pixels = np.stack([x, y, np.ones_like(x)], -1).reshape(1, -1, 3)
+        world_from_pixel = self.world_from_cam[:, :3, :3].astype(np.float64) @ np.linalg.inv(self.intrinsics)
+        rays = np.matmul(pixels, world_from_pixel.transpose(0, 2, 1).astype(np.float32))
         depth = np.where(self.valid, self.depth, 0).astype(np.float32)
-        rotation, center = self.world_from_cam[:, :3, :3], self.world_from_cam[:, :3, 3]
-        points = np.einsum("vhwj,vij->vhwi", rays * depth[..., None], rotation.astype(np.float32))
-        return points + center[:, None, None].astype(np.float32)
+        points = rays * depth.reshape(views, -1, 1) + self.world_from_cam[:, None, :3, 3].astype(np.float32)
+        return points.reshape(views, height, width, 3)
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,11 @@ class Batch:
 
 def from_world(sample: WorldSample) -> PosedImages:
     """A procedural sample as the pool stores it."""
-    cam_from_world = np.linalg.inv(np.asarray(sample.world_from_cam, np.float64))
-    in_camera_z = np.einsum("vhwj,vj->vhw", np.asarray(sample.points, np.float64), cam_from_world[:, 2, :3])
-    depth = np.where(sample.valid, in_camera_z + cam_from_world[:, 2, 3][:, None, None], 0)
     return PosedImages(
-        np.asarray(sample.images),
-        depth.astype(np.float32),
-        np.asarray(sample.intrinsics, np.float32),
-        np.asarray(sample.world_from_cam, np.float32),
+        sample.images.cpu().numpy(),
+        torch.where(sample.valid, sample.depth, 0).cpu().numpy(),
+        sample.intrinsics.float().cpu().numpy(),
+        sample.world_from_cam.float().cpu().numpy(),
     )
 
 
@@ -129,7 +127,7 @@ def shrink(scene: PosedImages, size: int) -> PosedImages:
     Colours are averaged. Depths are averaged as inverse depths, which is exact at the block centre for a plane; where a
     block covers a depth edge it keeps its nearest surface. Intrinsics follow the half-pixel shift.
     """
-    views, height, width = scene.depth.shape
+    height, width = scene.depth.shape[1:]
     if height == size and width == size:
         return scene
     if height != width or height % size:
@@ -137,18 +135,58 @@ def shrink(scene: PosedImages, size: int) -> PosedImages:
             f"Views of {height}×{width} pixels cannot be reduced to {size}×{size}.", "Use square views and a divisor."
         )
     factor = height // size
-    blocks = (views, size, factor, size, factor)
-    images = scene.images.reshape(*blocks, 3).astype(np.uint16).sum((2, 4))
+    offsets = [(row, column) for row in range(factor) for column in range(factor)]
+    images = sum(scene.images[:, row::factor, column::factor].astype(np.uint16) for row, column in offsets)
     with np.errstate(divide="ignore"):
-        inverse = np.where(scene.valid, 1 / scene.depth.astype(np.float32), 0).reshape(blocks)
-    nearest, farthest, mean = inverse.max((2, 4)), inverse.min((2, 4)), inverse.mean((2, 4))
-    kept = np.where(nearest > _EDGE_RATIO * farthest, nearest, mean)
+        inverse = np.where(scene.valid, 1 / scene.depth.astype(np.float32), np.float32(0))
+    parts = [inverse[:, row::factor, column::factor] for row, column in offsets]
+    nearest, farthest = np.maximum.reduce(parts), np.minimum.reduce(parts)
+    kept = np.where(nearest > _EDGE_RATIO * farthest, nearest, sum(parts) / len(parts))
     depth = np.where(kept > 0, 1 / np.maximum(kept, 1e-9), 0)
     intrinsics = scene.intrinsics.copy()
     intrinsics[:, :2] /= factor
     intrinsics[:, :2, 2] += 0.5 / factor - 0.5
     rounded = (images + factor * factor // 2) // (factor * factor)
     return PosedImages(rounded.astype(np.uint8), depth.astype(np.float32), intrinsics, scene.world_from_cam)
+
+
+def overlap(scene: PosedImages, stride: int = 14) -> Float[np.ndarray, "view view"]:
+    """Entry (i, j): share of the pixels of view i whose point is seen by view j (inside the image and not hidden)."""
+    height, width = scene.depth.shape[1:]
+    samples = slice(stride // 2, None, stride)
+    depth = scene.depth[:, samples, samples].astype(np.float64)
+    x, y = np.meshgrid(np.arange(width)[samples], np.arange(height)[samples])
+    rays = np.einsum("hwj,vij->vhwi", np.stack([x, y, np.ones_like(x)], -1), np.linalg.inv(scene.intrinsics))
+    poses = scene.world_from_cam.astype(np.float64)
+    points = np.einsum("vhwj,vij->vhwi", rays * depth[..., None], poses[:, :3, :3]) + poses[:, None, None, :3, 3]
+    projections = scene.intrinsics @ np.linalg.inv(poses)[:, :3]
+    flat = points.reshape(len(points), -1, 3)
+    local = np.einsum("vij,unj->uvni", projections[:, :, :3], flat) + projections[None, :, None, :, 3]
+    ahead = np.maximum(local[..., 2], 1e-6)
+    column, row = (np.rint(np.clip(local[..., axis] / ahead, -1e6, 1e6)).astype(np.int64) for axis in range(2))
+    inside = (local[..., 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    view = np.arange(len(points))[None, :, None]
+    surface = scene.depth[view, row.clip(0, height - 1), column.clip(0, width - 1)].astype(np.float64)
+    seen = inside & (np.abs(surface - local[..., 2]) < _SAME_SURFACE * local[..., 2])
+    return seen.mean(-1)
+
+
+def choose_views(
+    shares: Float[np.ndarray, "view view"], count: int, rng: np.random.Generator, least: float = 0.15
+) -> list[int]:
+    """A connected set of views in random order: each was added because it overlaps one that was there before.
+
+    Views are drawn among those that share at least ``least`` (both ways averaged) with a chosen one; where there is
+    none, the one that shares most is taken. Unrelated photos would ask the network to guess.
+    """
+    mutual = (shares + shares.T) / 2
+    chosen = [int(rng.integers(len(mutual)))]
+    while len(chosen) < min(count, len(mutual)):
+        best = mutual[chosen].max(0)
+        best[chosen] = -1
+        candidates = np.flatnonzero(best >= least)
+        chosen.append(int(rng.choice(candidates)) if candidates.size else int(best.argmax()))
+    return [chosen[index] for index in rng.permutation(len(chosen))]
 
 
 def mirror(scene: PosedImages) -> PosedImages:
@@ -209,14 +247,14 @@ def plain_batch(scenes: Sequence[PosedImages]) -> Batch:
 def draw_batch(
     files: Sequence[Path], rng: np.random.Generator, scenes: int, views: int, size: int, augment: bool = True
 ) -> Batch:
-    """Draw ``scenes`` scenes of the pool with ``views`` random views each, in random order; the first is the reference.
+    """Draw ``scenes`` scenes of the pool with ``views`` overlapping views each, in random order.
 
     Recent scenes are a little more likely, so that new material is seen soon after it arrives.
     """
     drawn: list[PosedImages] = []
     for _ in range(scenes):
         scene = load_scene(files[_draw_index(len(files), rng)])
-        chosen = rng.permutation(len(scene.images))[:views]
+        chosen = choose_views(overlap(scene), views, rng)
         if len(chosen) < views:
             raise InputError(
                 f"A step asks for {views} views, the pool has {len(chosen)} per scene.", "Render more views per scene."
@@ -237,7 +275,7 @@ def produce(
     pool: Path,
     seeds: Iterable[int],
     *,
-    layout: str = "room",
+    layout: str = "rooms",
     views: int = 8,
     size: int = 224,
     max_gigabytes: float = 10.0,
@@ -273,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Render procedural scenes into a training pool.")
     parser.add_argument("pool", type=Path)
     parser.add_argument("--split", choices=sorted(splits), default="train")
-    parser.add_argument("--layout", default="room")
+    parser.add_argument("--layout", default="rooms")
     parser.add_argument("--start", type=int, default=0, help="first seed, counted from the start of the split")
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--stride", type=int, default=1, help="several producers use the same stride, different starts")

@@ -116,9 +116,16 @@ class Run:
                 self.progress.seconds += time.monotonic() - started
                 for action in due:
                     before = time.monotonic()
-                    action()
+                    self._try(action)
                     self.progress.seconds += time.monotonic() - before
-        self.validate()
+        self._try(self.validate)
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        """A snapshot or a validation that fails must not end the training; it is logged and tried again later."""
+        try:
+            action()
+        except Exception:  # noqa: BLE001 -- whatever it is, hours of training are worth more
+            log.exception("%s failed, training goes on", getattr(action, "__name__", "an action"))
 
     def train_step(self, batch: data.Batch, stage: Stage) -> StepResult:
         """One optimiser step; a step whose loss or gradient is not finite leaves every weight as it was."""
