@@ -38,10 +38,13 @@ _FAMILIES: dict[str, list[tuple[int, float, tuple[float, float]]]] = {
     ],
     "thing": [
         (textures.FBM, 1.5, (0.03, 0.2)), (textures.STRIPES, 1.2, (0.02, 0.1)), (textures.TILES, 1.0, (0.03, 0.12)),
-        (textures.SPECKLE, 1.2, (0.015, 0.06)), (textures.POSTER, 1.5, (0.08, 0.3)), (textures.WOOD, 1.0, (0.03, 0.15)),
+        (textures.SPECKLE, 1.2, (0.015, 0.06)), (textures.POSTER, 1.5, (0.08, 0.3)),
+        (textures.WOOD, 1.0, (0.03, 0.15)),       
         (textures.CAMOUFLAGE, 1.0, (0.04, 0.2)), (textures.BRICKS, 0.4, (0.05, 0.15)), (textures.PLAIN, 1.0, (0.1, 0.5)),
     ],
-    "poster": [(textures.POSTER, 3.0, (0.25, 0.9)), (textures.FBM, 0.7, (0.05, 0.3)), (textures.CAMOUFLAGE, 0.6, (0.1, 0.3))],
+    "poster": [
+        (textures.POSTER, 3.0, (0.25, 0.9)), (textures.FBM, 0.7, (0.05, 0.3)), (textures.CAMOUFLAGE, 0.6, (0.1, 0.3)),
+    ],
     "books": [(textures.BOOKS, 1.0, (0.02, 0.045))],
     "window": [(textures.OUTDOOR, 1.0, (0.8, 1.8))],
     "plain": [(textures.PLAIN, 1.0, (0.2, 1.0))],
@@ -52,6 +55,17 @@ def _hsv(hue: float, saturation: float, value: float) -> Float64[np.ndarray, "3"
     """Linear RGB from display-referred HSV."""
     rgb = colorsys.hsv_to_rgb(hue % 1.0, min(max(saturation, 0.0), 1.0), min(max(value, 0.0), 1.0))
     return np.array(rgb) ** 2.2
+
+
+def _tone(rng: np.random.Generator, family: str) -> tuple[float, float]:
+    """Saturation and value: buildings are mostly muted, things free, and now and then anything goes."""
+    if rng.random() < 0.1:
+        return rng.uniform(0.0, 0.9), rng.uniform(0.25, 0.95)
+    high = {"wall": 0.3, "ceiling": 0.1, "plain": 0.25, "floor": 0.4, "furniture": 0.45, "fabric": 0.65}.get(
+        family, 0.9
+    )
+    low = {"wall": 0.5, "ceiling": 0.75, "plain": 0.4, "floor": 0.3}.get(family, 0.25)
+    return high * rng.random() ** 1.5, rng.uniform(low, 0.95)
 
 
 def _palette(rng: np.random.Generator, family: str, pattern: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -70,17 +84,15 @@ def _palette(rng: np.random.Generator, family: str, pattern: int) -> tuple[np.nd
     if pattern == textures.OUTDOOR:
         green = rng.uniform(0.22, 0.4)
         return _hsv(0.58, rng.uniform(0.0, 0.25), 1.0), _hsv(0.58, rng.uniform(0.2, 0.6), 0.95), _hsv(green, 0.6, 0.45)
-    if family in ("wall", "ceiling", "plain"):
-        low = 0.65 if family == "ceiling" else 0.4
-        saturation, value = rng.choice([0.06, 0.15, 0.45], p=[0.45, 0.35, 0.2]), rng.uniform(low, 0.95)
-    else:
-        saturation, value = rng.uniform(0.05, 0.85), rng.uniform(0.25, 0.95)
+    saturation, value = _tone(rng, family)
     shift = rng.choice([0.0, 0.08, 0.33, 0.5]) + rng.normal(0, 0.03)
     darker = value * rng.uniform(0.35, 0.8) if rng.random() < 0.7 else min(1.0, value * rng.uniform(1.1, 1.6))
     third = rng.uniform(0.1, 0.95)
-    if family in ("wall", "ceiling") and rng.random() < 0.6:
-        darker = value * rng.uniform(0.75, 0.95)
-        third = value * rng.uniform(0.6, 1.05)
+    calm = {"wall": 0.6, "ceiling": 0.9, "floor": 0.5, "furniture": 0.6, "fabric": 0.3}.get(family, 0.0)
+    if rng.random() < calm:  # one colour in three shades
+        shift *= 0.1
+        darker = value * rng.uniform(0.7, 0.95)
+        third = value * rng.uniform(0.55, 1.05)
     return (
         _hsv(hue, saturation, value),
         _hsv(hue + shift, saturation * rng.uniform(0.6, 1.3), darker),

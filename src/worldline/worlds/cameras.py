@@ -64,7 +64,7 @@ def distance_to_solids(points: Float[np.ndarray, "n 3"], solids: Primitives) -> 
 def _free_positions(
     rng: np.random.Generator, low: np.ndarray, high: np.ndarray, solids: Primitives, count: int
 ) -> Float64[np.ndarray, "n 3"]:
-    """Places for a camera, 0.8-2 m above the floor, clear of everything; fewer than ``count`` where there is no room."""
+    """Places for a camera, 0.8-2 m above the floor, clear of everything; at most ``count``."""
     ceiling = min(2.0, high[2] - _CLEARANCE)
     bottom, top = np.array([*(low[:2] + _CLEARANCE), 0.8]), np.array([*(high[:2] - _CLEARANCE), ceiling])
     points = rng.uniform(bottom, top, (8 * count, 3))
@@ -117,7 +117,7 @@ def _observe(tables: SceneTables, poses: np.ndarray, fov: float) -> _Candidates:
     lens = CameraSet(poses, np.full(count, fov), np.zeros((count, 2)))
     matrices = torch.as_tensor(intrinsics(lens, COARSE, COARSE))
     tiling = Tiling(1, count, COARSE, COARSE, tile=COARSE // 2)
-    packets, _ = tiling.packets(matrices, torch.as_tensor(poses))
+    packets, _, _ = tiling.packets(matrices, torch.as_tensor(poses))
     depth, surface = cast(tables, packets)
     rays = torch.stack(packets.direction, -1)
     points = tiling.untile(packets.origin[:, None] + depth[..., None] * rays)[0].reshape(count, -1, 3)

@@ -126,7 +126,7 @@ def _shell(tables: SceneTables, packets: Packets) -> tuple[Tensor, Tensor]:
 def candidates(
     table: KindTable, packets: Packets, reach: Float[Tensor, "packet ray"]
 ) -> Bool[Tensor, "scene packet n"]:
-    """Which oriented bounds meet which packet's frustum. Conservative: never drops a solid that a ray hits before ``reach``."""
+    """Which oriented bounds meet which packet's frustum: never drops a solid that a ray hits before ``reach``."""
     scenes = packets.scenes
     planes, offsets = _frustum(packets, reach)
     per_scene = len(planes) // scenes

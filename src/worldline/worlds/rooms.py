@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -162,8 +163,8 @@ class Room:
         world = np.array([*middle, 0.0]) + yaw_matrix(yaw) @ np.array([sign * center[0], center[1], center[2]])
         return Part(BOX, world, 0.5 * (upper - lower), mat, yaw_matrix(yaw))
 
-    def add_window(self) -> Float64[np.ndarray, "3"] | None:
-        """A bright pane with frame and sill; returns where its light comes from."""
+    def add_window(self) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3"]] | None:
+        """A bright pane with frame and sill; returns where its light comes from and goes to."""
         wall = int(self.rng.integers(4))
         half = (self.rng.uniform(0.4, 0.9), self.rng.uniform(0.4, 0.65))
         place = self.hang(wall, half, 0.75, self.high[2] - 0.15)
@@ -180,9 +181,9 @@ class Room:
         parts.append(self.wall_box(wall, (u - w - 0.1, 0.0, z - h - 0.08), (u + w + 0.1, 0.12, z - h - 0.04), frame))
         self.builder.place(Thing(parts, (0, 0), 0), np.zeros(3), 0.0)
         middle, _, yaw = self.wall_frame(wall)
-        inward = yaw_matrix(yaw) @ np.array([0.0, 0.35, 0.0])
+        inward = yaw_matrix(yaw) @ np.array([0.0, 1.0, 0.0])
         along = np.array([0.0, u, 0.0]) if wall < 2 else np.array([u, 0.0, 0.0])
-        return np.array([*middle, z + 0.2]) + inward + along
+        return np.array([*middle, z + 0.2]) + 0.15 * inward + along, inward
 
     def add_pictures(self) -> None:
         """Framed prints and wall boards."""
@@ -238,10 +239,18 @@ def _choose(rng: np.random.Generator, makers: list[tuple[Maker, float]]) -> Make
     return makers[rng.choice(len(makers), p=weights / weights.sum())][0]
 
 
-def furnish(
-    rng: np.random.Generator,
-) -> tuple[Room, np.ndarray, Float64[np.ndarray, "l 3"], Float64[np.ndarray, "l 3"]]:
-    """Draw a room. Returns it with its shell's materials and the lights (position, radiant intensity)."""
+@dataclass
+class Lights:
+    """Lamps of a room; the first one is the main light. See the fields of ``World``."""
+
+    position: Float64[np.ndarray, "l 3"]
+    color: Float64[np.ndarray, "l 3"]
+    axis: Float64[np.ndarray, "l 3"]
+    focus: Float64[np.ndarray, "l"]
+
+
+def furnish(rng: np.random.Generator) -> tuple[Room, np.ndarray, Lights]:
+    """Draw a room. Returns it with the materials of its shell and its lights."""
     room = Room(rng)
     shell = room.shell_materials()
     room.add_skirting()
@@ -259,22 +268,25 @@ def furnish(
             break
         small = rng.random() < 0.6
         room.put_free((lambda b, r: furniture.clutter(b, r, 0.3, 1.0)) if small else furniture.loose_solid)
-    return room, shell, *_lights(room, rng, window)
+    return room, shell, _lights(room, rng, window)
 
 
-def _lights(room: Room, rng: np.random.Generator, window: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _lights(room: Room, rng: np.random.Generator, window: tuple[np.ndarray, np.ndarray] | None) -> Lights:
     """The main light (window or ceiling lamp) and up to two fill lights, sized to the room."""
     size = room.high - room.low
     lamp = np.array([*rng.uniform(room.low[:2] * 0.5, room.high[:2] * 0.5), size[2] - rng.uniform(0.05, 0.3)])
-    places = [lamp]
+    lights = [(lamp, np.array([0.0, 0.0, -1.0]), rng.uniform(0.3, 0.9))]
     if window is not None:
-        places = [window, lamp] if rng.random() < 0.5 else [lamp, window]
+        lights.insert(0 if rng.random() < 0.5 else 1, (*window, 1.0))
     if rng.random() < 0.4:
-        places.append(rng.uniform(room.low * 0.8 + [0, 0, 1.2], room.high * 0.8))
+        place = rng.uniform(room.low * 0.8 + [0, 0, 1.2], room.high * 0.8)
+        lights.append((place, np.array([0.0, 0.0, -1.0]), 0.0))
     power = 0.25 * (size[0] * size[1] + 4.0)
     colors = []
-    for index, _ in enumerate(places):
+    for index, (_, _, focus) in enumerate(lights):
         warmth = rng.uniform(-0.2, 0.25)
         tint = np.array([1.0 + warmth, 1.0, 1.0 - warmth])
-        colors.append(tint * power * (rng.uniform(0.8, 1.5) if index == 0 else rng.uniform(0.1, 0.5)))
-    return np.array(places), np.array(colors)
+        share = rng.uniform(0.8, 1.5) if index == 0 else rng.uniform(0.1, 0.5)
+        colors.append(tint * power * share * (1.0 + 0.8 * focus))
+    position, axis, focus = (np.array([light[i] for light in lights], np.float64) for i in range(3))
+    return Lights(position, np.array(colors), axis, focus)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,10 +12,12 @@ from torch import Tensor
 
 from worldline.errors import InputError
 from worldline.worlds import cast as casting
-from worldline.worlds import rooms, shading
+from worldline.worlds import rooms
 from worldline.worlds.cameras import sample_cameras
+from worldline.worlds.shading import photograph
+from worldline.worlds.trace import Stage, edges, soften
 from worldline.worlds.views import Tiling, intrinsics
-from worldline.worlds.world import PhotoEffects, Primitives, World
+from worldline.worlds.world import CameraSet, PhotoEffects, World
 
 # Seeds are positions in one number line; the three ranges never overlap, whatever the layout.
 TRAIN_SEEDS = range(0, 1_000_000_000)
@@ -85,12 +87,13 @@ def describe(
         scene_rng, camera_rng, photo_rng = (
             np.random.default_rng([LAYOUTS[layout], seed, attempt, stream]) for stream in range(3)
         )
-        room, shell, light_position, light_color = rooms.furnish(scene_rng)
+        room, shell, lights = rooms.furnish(scene_rng)
         primitives = room.builder.primitives()
         draft = World(
             layout, seed, room.low, room.high, shell, primitives,
             np.array(room.builder.material_kind), np.stack(room.builder.material_rows),
-            light_position, light_color, _ambient(scene_rng, room), None, _photo_effects(photo_rng, views),
+            lights.position, lights.color, lights.axis, lights.focus, _ambient(scene_rng),
+            CameraSet(np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 2))), _photo_effects(photo_rng, views),
         )  # fmt: skip
         try:
             cameras = sample_cameras(
@@ -102,17 +105,17 @@ def describe(
             if attempt == 8:
                 raise
             continue
-        return World(**{**vars(draft), "cameras": cameras})
+        return replace(draft, cameras=cameras)
 
 
-def _ambient(rng: np.random.Generator, room: rooms.Room) -> Float64[np.ndarray, "3"]:
+def _ambient(rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
     warmth = rng.uniform(-0.1, 0.15)
     return rng.uniform(0.25, 0.6) * np.array([1 + warmth, 1.0, 1 - warmth])
 
 
 def _photo_effects(rng: np.random.Generator, views: int) -> PhotoEffects:
     """Drawn view by view, so that a longer set starts like a shorter one."""
-    strength, grain, shade = rng.uniform(0.05, 0.3), rng.uniform(0.002, 0.02), rng.uniform(0.0, 0.35)
+    strength, grain, shade = rng.uniform(0.05, 0.3), rng.uniform(0.002, 0.012), rng.uniform(0.0, 0.35)
     set_balance = 1.0 + rng.normal(0, 0.06, 3)
     set_exposure = rng.normal(0, 0.3)
     rows = rng.normal(size=(_MAX_PHOTOS, 4))[:views]
@@ -140,43 +143,24 @@ def _render(worlds: Sequence[World], height: int, width: int, device: torch.devi
     scenes, views = len(worlds), len(worlds[0].cameras.fov)
     matrices = torch.as_tensor(np.stack([intrinsics(w.cameras, height, width) for w in worlds]), device=device)
     poses = torch.as_tensor(np.stack([w.cameras.world_from_cam for w in worlds]), device=device)
-    tables = casting.pack(worlds, device)
-    tiling = Tiling(scenes, views, height, width)
-    packets, length = tiling.packets(matrices.flatten(0, 1), poses.flatten(0, 1))
-    depth, surface = casting.cast(tables, packets)
-    rays = torch.stack(packets.direction, -1)
-    points = packets.origin[:, None] + depth[..., None] * rays
-    frames = tuple(t.flatten(0, 1) for t in casting.surface_frames(tables, worlds, device))
-    paint = shading.Paint(worlds, device)
-    per_scene = len(depth) // scenes
-    scene = torch.arange(scenes, device=device).repeat_interleave(per_scene * depth.shape[1])
-    ids = surface.flatten()
-    index = scene * (len(frames[0]) // scenes) + ids
-    flat_points, flat_rays = points.flatten(0, 1), rays.flatten(0, 1)
-    normal, local, uv = shading.hit_geometry(frames, index, ids, flat_points, flat_rays)
-    lit = shading.shadow(tables, paint, points, scenes).flatten()
-    view = flat_rays / length.flatten()[:, None]
-    cosine = (normal * view).sum(-1).abs().clamp_min(0.15)
-    focal = matrices[..., 0, 0].float().flatten().repeat_interleave(per_scene // views * depth.shape[1])
-    footprint = depth.flatten() / (focal * cosine.sqrt())
-    light = shading.radiance(paint, tables, scene, index, flat_points, normal, view, local, uv, footprint, lit)
-    images = shading.photograph(tiling.untile(light.view(*depth.shape, 3)), worlds)
+    images = (matrices.flatten(0, 1), poses.flatten(0, 1))
+    stage, tiling = Stage(worlds, device), Tiling(scenes, views, height, width)
+    hits = stage.trace(*tiling.packets(*images))
+    surface, normals, lit = (tiling.untile(t) for t in (hits.surface, hits.normals, hits.lit))
+    light = soften(stage, tiling.untile(hits.light), edges(surface, normals, lit), *images, tiling)
+    depth = tiling.untile(hits.depth)
     fields = (
-        images, tiling.untile(depth), tiling.untile(points), tiling.untile(normal.view(*depth.shape, 3)),
-        tiling.untile(paint.object_id[index].view_as(surface)),
+        photograph(light, worlds), depth, tiling.untile(hits.points), normals, tiling.untile(hits.instance),
+        torch.isfinite(depth), matrices, poses,
     )  # fmt: skip
-    valid = torch.isfinite(fields[1])
-    return [
-        WorldSample(*(f[i] for f in fields), valid[i], matrices[i], poses[i], world.layout, world.seed)
-        for i, world in enumerate(worlds)
-    ]
+    return [WorldSample(*(f[i] for f in fields), w.layout, w.seed) for i, w in enumerate(worlds)]
 
 
 def sample(
     layout: str, seed: int, *, views: int, height: int = 224, width: int = 224, device: torch.device | str = "cpu",
     focal_per_view: bool = False, principal_offset: float = 0.0,
 ) -> WorldSample:  # fmt: skip
-    """One world of a layout, photographed. The same seed is the same scene at every resolution; see :func:`describe`."""
+    """One world of a layout, photographed: the same scene at every resolution. See :func:`describe`."""
     world = describe(layout, seed, views=views, focal_per_view=focal_per_view, principal_offset=principal_offset)
     return render([world], height=height, width=width, device=device)[0]
 
@@ -191,9 +175,3 @@ def sample_batch(
         for seed in seeds
     ]
     return render(described, height=height, width=width, device=device) if described else []
-
-
-__all__ = [
-    "LAYOUTS", "TEST_SEEDS", "TRAIN_SEEDS", "VALIDATION_SEEDS", "Primitives", "World", "WorldSample", "describe", "render",
-    "sample", "sample_batch",
-]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Colour of the hits: albedo by pattern, Lambert with a little gloss, one shadowed main light, then a photograph of it."""
+"""Colour of the hits: albedo by pattern, Lambert with a little gloss, one shadowed main light; then a photo of it."""
 
 from __future__ import annotations
 
@@ -97,12 +97,16 @@ class Paint:
         self.kind = torch.as_tensor(np.concatenate([w.material_kind for w in worlds]), device=device)
         self.rows = torch.as_tensor(np.concatenate([w.material_table for w in worlds]), device=device)
         lights = max(len(w.light_position) for w in worlds)
-        position, color = np.zeros((len(worlds), lights, 3)), np.zeros((len(worlds), lights, 3))
-        for index, world in enumerate(worlds):
-            position[index, : len(world.light_position)] = world.light_position
-            color[index, : len(world.light_color)] = world.light_color
-        self.light_position = torch.as_tensor(position, dtype=torch.float32, device=device)
-        self.light_color = torch.as_tensor(color, dtype=torch.float32, device=device)
+
+        def per_light(name: str, width: int) -> Float[Tensor, "scene light k"]:
+            values = np.zeros((len(worlds), lights, width), np.float32)  # missing lights are black
+            for index, world in enumerate(worlds):
+                own = getattr(world, name)
+                values[index, : len(own)] = own.reshape(len(own), width)
+            return torch.as_tensor(values, device=device)
+
+        self.light_position, self.light_color = per_light("light_position", 3), per_light("light_color", 3)
+        self.light_axis, self.light_focus = per_light("light_axis", 3), per_light("light_focus", 1)
         self.ambient = torch.as_tensor(np.stack([w.ambient for w in worlds]), dtype=torch.float32, device=device)
 
     def albedo(
@@ -148,7 +152,10 @@ def radiance(
         square = (offset * offset).sum(-1)
         to_light = offset * square.clamp_min(1e-6).rsqrt()[:, None]
         lambert = (normal * to_light).sum(-1).clamp_min(0.0)
-        power = paint.light_color[scene, number] / (square + 0.5)[:, None]
+        focus = paint.light_focus[scene, number, 0]
+        ahead = -(to_light * paint.light_axis[scene, number]).sum(-1)
+        beam = 1.0 + focus * (ahead.clamp_min(0.0) - 1.0)
+        power = paint.light_color[scene, number] * (beam / (square + 0.5))[:, None]
         if number == 0:
             lambert = lambert * lit
         middle = torch.nn.functional.normalize(to_light - view, dim=-1)
@@ -176,7 +183,7 @@ def photograph(
 
     luminance = light.mean(-1).flatten(1)
     middle = luminance[:, :: max(1, luminance.shape[1] // 8192)].median(1).values
-    light = light * (0.2 / middle.clamp_min(1e-4)).view(-1, 1, 1, 1, 1)
+    light = light * (0.25 / middle.clamp_min(1e-4)).view(-1, 1, 1, 1, 1)
     light = light * torch.exp2(per_view("exposure")) * per_view("white_balance")
     y = torch.linspace(-1, 1, height, device=device)[:, None, None]
     x = torch.linspace(-1, 1, width, device=device)[None, :, None]
@@ -186,7 +193,7 @@ def photograph(
     shown = light.clamp(0.0, 1.0) ** (1.0 / 2.2)
     grain = torch.stack([
         torch.stack([
-            torch.randn(height, width, 3, generator=torch.Generator().manual_seed(int(seed))) for seed in world.photo.seed
+            torch.randn(height, width, 3, generator=torch.Generator().manual_seed(int(n))) for n in world.photo.seed
         ]) for world in worlds
     ]).to(device)  # fmt: skip
     shown = shown + grain * per_view("noise") * (0.5 + 0.8 * shown)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from worldline.worlds.cast import Packets
@@ -14,7 +14,7 @@ from worldline.worlds.world import CameraSet
 
 
 def intrinsics(cameras: CameraSet, height: int, width: int) -> Float64[np.ndarray, "v 3 3"]:
-    """Pinhole matrices in pixels; pixel centres are at integers, so the image's middle is ((W - 1) / 2, (H - 1) / 2)."""
+    """Pinhole matrices in pixels; pixel centres are at integers, so the middle is ((W - 1) / 2, (H - 1) / 2)."""
     longer = max(height, width)
     focal = 0.5 * longer / np.tan(0.5 * cameras.fov)
     matrix = np.zeros((len(focal), 3, 3))
@@ -45,31 +45,46 @@ class Tiling:
         """Tiles per row."""
         return -(-self.width // self.tile)
 
+    def pixel(self, place: Int[Tensor, "*n"]) -> tuple[Int[Tensor, "*n"], Int[Tensor, "*n"]]:
+        """(y, x) of a position in the tile order of one image. Padding lies outside the image."""
+        inner, tile = place % self.tile**2, place // self.tile**2
+        y = (tile // self.columns) * self.tile + inner // self.tile
+        x = (tile % self.columns) * self.tile + inner % self.tile
+        return y, x
+
     def packets(
         self, matrices: Float[Tensor, "image 3 3"], world_from_cam: Float[Tensor, "image 4 4"]
-    ) -> tuple[Packets, Float[Tensor, "packet ray"]]:
-        """Rays with unit z in their camera (so that the hit distance is the depth), and their lengths."""
-        device, tile = matrices.device, self.tile
-        y = torch.arange(self.rows * tile, device=device).view(self.rows, 1, tile, 1)
-        x = torch.arange(self.columns * tile, device=device).view(1, self.columns, 1, tile)
+    ) -> tuple[Packets, Float[Tensor, "packet ray"], Float[Tensor, "packet"]]:
+        """The rays through all pixel centres; padding repeats the last row and column. See :meth:`rays`."""
+        place = torch.arange(self.rows * self.columns * self.tile**2, device=matrices.device)
+        y, x = self.pixel(place)
         y, x = y.clamp_max(self.height - 1), x.clamp_max(self.width - 1)
+        shape = (1, self.rows * self.columns, self.tile**2)
+        return self.rays(x.view(shape), y.view(shape), matrices, world_from_cam)
 
-        def column(value: Tensor) -> Tensor:
-            return value.view(-1, 1, 1, 1, 1)
+    def rays(
+        self, x: Tensor, y: Tensor, matrices: Float[Tensor, "image 3 3"], world_from_cam: Float[Tensor, "image 4 4"]
+    ) -> tuple[Packets, Float[Tensor, "packet ray"], Float[Tensor, "packet"]]:
+        """Rays with unit z in their camera (so that the hit distance is the depth), their lengths, and focal lengths.
 
-        right = ((x - column(matrices[:, 0, 2])) / column(matrices[:, 0, 0])).float()
-        down = ((y - column(matrices[:, 1, 2])) / column(matrices[:, 1, 1])).float()
-        right, down = torch.broadcast_tensors(right, down)
-        rotation = world_from_cam[:, :3, :3].float()
+        ``x`` and ``y`` are pixel coordinates [image or 1, packet, ray].
+        """
+
+        def per_image(value: Tensor) -> Tensor:
+            return value.float().view(-1, 1, 1)
+
+        right = (x.float() - per_image(matrices[:, 0, 2])) / per_image(matrices[:, 0, 0])
+        down = (y.float() - per_image(matrices[:, 1, 2])) / per_image(matrices[:, 1, 1])
+        turn, count = world_from_cam[:, :3, :3], x.shape[1]
         direction = tuple(
-            (column(rotation[:, i, 0]) * right + column(rotation[:, i, 1]) * down + column(rotation[:, i, 2])).reshape(
-                -1, tile * tile
-            )
+            torch.addcmul(torch.addcmul(per_image(turn[:, i, 2]), per_image(turn[:, i, 0]), right),
+                          per_image(turn[:, i, 1]), down).flatten(0, 1)
             for i in range(3)
-        )
-        length = (1.0 + right * right + down * down).sqrt().reshape(-1, tile * tile)
-        origin = world_from_cam[:, :3, 3].float().repeat_interleave(self.rows * self.columns, 0)
-        return Packets(origin, direction, self.scenes), length
+        )  # fmt: skip
+        length = (1.0 + right * right + down * down).sqrt().flatten(0, 1)
+        origin = world_from_cam[:, :3, 3].float().repeat_interleave(count, 0)
+        focal = matrices[:, 0, 0].float().repeat_interleave(count, 0)
+        return Packets(origin, direction, self.scenes), length, focal
 
     def untile(self, values: Tensor) -> Tensor:
         """[packet ray ...] -> [scene view height width ...], the padding dropped."""
@@ -79,3 +94,10 @@ class Tiling:
             self.scenes, self.views, self.rows * self.tile, self.columns * self.tile, *trailing
         )
         return grid[:, :, : self.height, : self.width].contiguous()
+
+    def tiled(self, images: Tensor) -> Tensor:
+        """[scene view height width] -> [image, pixel in tile order]; the padding is filled with zeros."""
+        padding = (0, self.columns * self.tile - self.width, 0, self.rows * self.tile - self.height)
+        grid = torch.nn.functional.pad(images.flatten(0, 1), padding)
+        grid = grid.view(-1, self.rows, self.tile, self.columns, self.tile).transpose(2, 3)
+        return grid.reshape(len(grid), -1)

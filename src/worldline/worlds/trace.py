@@ -1,0 +1,136 @@
+"""From ray packets to what a camera needs to know about each ray: depth, point, normal, object, light.
+
+Edges get three more rays per pixel in a second pass: photographs have soft outlines, and their share of the pixels is
+small. Ground truth always belongs to the ray through the pixel's centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from worldline.worlds import shading
+from worldline.worlds.cast import Packets, SceneTables, cast, pack, surface_frames
+from worldline.worlds.views import Tiling
+from worldline.worlds.world import World
+
+_CPU_PIXELS = 24_576  # pixels shaded at a time on a CPU: temporaries stay in the cache
+_EDGE_PACKET = 64  # edge pixels per packet of the second pass
+_SUBPIXELS = ((-0.375, 0.125), (0.125, 0.375), (0.375, -0.125))  # with the centre: one sample per quarter
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What the rays of some packets found."""
+
+    depth: Float[Tensor, "packet ray"]  # in units of the ray's direction
+    surface: Int[Tensor, "packet ray"]
+    points: Float[Tensor, "packet ray 3"]
+    normals: Float[Tensor, "packet ray 3"]
+    instance: Int[Tensor, "packet ray"]
+    lit: Float[Tensor, "packet ray"]  # 1 where the main light arrives
+    light: Float[Tensor, "packet ray 3"]  # linear radiance towards the camera
+
+
+class Stage:
+    """A batch of worlds on one device, ready to be seen."""
+
+    def __init__(self, worlds: Sequence[World], device: torch.device) -> None:
+        self.scenes = len(worlds)
+        self.tables: SceneTables = pack(worlds, device)
+        self.paint = shading.Paint(worlds, device)
+        self.frames = tuple(t.flatten(0, 1) for t in surface_frames(self.tables, worlds, device))
+        self.surfaces = len(self.frames[0]) // self.scenes  # rows of the surface tables per scene
+
+    def trace(self, packets: Packets, length: Float[Tensor, "packet ray"], focal: Float[Tensor, "packet"]) -> Hits:
+        """Follow camera rays; ``length`` are the lengths of the directions, ``focal`` is in pixels."""
+        depth, surface = cast(self.tables, packets)
+        rays = torch.stack(packets.direction, -1)
+        points = packets.origin[:, None] + depth[..., None] * rays
+        lit = shading.shadow(self.tables, self.paint, points, self.scenes)
+        count, width = depth.shape
+        step = max(1, _CPU_PIXELS // width) if depth.device.type == "cpu" else count
+        normals, light = torch.empty_like(points), torch.empty_like(points)
+        instance = torch.empty_like(surface)
+        per_scene = count // self.scenes
+        for start in range(0, count, step):
+            part = slice(start, min(start + step, count))
+            scene = torch.arange(part.start, part.stop, device=depth.device) // per_scene
+            self._shade(
+                part, scene.repeat_interleave(width), surface, points, rays, depth, length, focal, lit,
+                (normals, light, instance),
+            )  # fmt: skip
+        return Hits(depth, surface, points, normals, instance, lit, light)
+
+    def _shade(
+        self, part: slice, scene: Tensor, surface: Tensor, points: Tensor, rays: Tensor, depth: Tensor, length: Tensor,
+        focal: Tensor, lit: Tensor, out: tuple[Tensor, Tensor, Tensor],
+    ) -> None:  # fmt: skip
+        ids, point, ray = surface[part].flatten(), points[part].flatten(0, 1), rays[part].flatten(0, 1)
+        index = scene * self.surfaces + ids
+        normal, local, uv = shading.hit_geometry(self.frames, index, ids, point, ray)
+        view = ray / length[part].flatten()[:, None]
+        cosine = (normal * view).sum(-1).abs().clamp_min(0.15)
+        footprint = (depth[part] / focal[part, None]).flatten() * cosine.rsqrt()
+        light = shading.radiance(
+            self.paint, self.tables, scene, index, point, normal, view, local, uv, footprint, lit[part].flatten()
+        )
+        shape = surface[part].shape
+        out[0][part], out[1][part] = normal.view(*shape, 3), light.view(*shape, 3)
+        out[2][part] = self.paint.object_id[index].view(shape)
+
+
+def edges(
+    surface: Int[Tensor, "scene view height width"],
+    normals: Float[Tensor, "scene view height width 3"],
+    lit: Float[Tensor, "scene view height width"],
+) -> Bool[Tensor, "scene view height width"]:
+    """Both pixels of each pair of neighbours that differ in solid, face or side of a shadow."""
+    mask = torch.zeros_like(surface, dtype=torch.bool)
+    for axis in (2, 3):
+        size = surface.shape[axis] - 1
+        near, far = (slice(None),) * axis + (slice(0, size),), (slice(None),) * axis + (slice(1, size + 1),)
+        differs = (surface[near] != surface[far]) | (lit[near] != lit[far])
+        differs |= (normals[near] * normals[far]).sum(-1) < 0.8
+        mask[near] |= differs
+        mask[far] |= differs
+    return mask
+
+
+def soften(
+    stage: Stage,
+    light: Float[Tensor, "scene view height width 3"],
+    mask: Bool[Tensor, "scene view height width"],
+    matrices: Float[Tensor, "image 3 3"],
+    world_from_cam: Float[Tensor, "image 4 4"],
+    tiling: Tiling,
+) -> Float[Tensor, "scene view height width 3"]:
+    """Average the light of masked pixels over four samples."""
+    tiled = tiling.tiled(mask)  # image, pixel in tile order: neighbours stay in one packet
+    counts = tiled.sum(1)
+    most = int(counts.max())
+    if most == 0:
+        return light
+    packets_per_image = -(-most // _EDGE_PACKET)
+    slots = packets_per_image * _EDGE_PACKET
+    # the n-th masked pixel of each image; images with fewer repeat their last one
+    order = torch.argsort(~tiled, dim=1, stable=True)[:, :slots]
+    if order.shape[1] < slots:
+        order = torch.nn.functional.pad(order, (0, slots - order.shape[1]), mode="replicate")
+    slot = torch.arange(slots, device=mask.device)
+    chosen = order.gather(1, torch.minimum(slot[None], (counts - 1).clamp_min(0)[:, None]))
+    y, x = tiling.pixel(chosen)
+    shift = torch.tensor(_SUBPIXELS, device=mask.device)
+    y = (y[..., None] + shift[:, 1]).view(len(y), packets_per_image, -1)
+    x = (x[..., None] + shift[:, 0]).view(len(x), packets_per_image, -1)
+    packets, length, focal = tiling.rays(x, y, matrices, world_from_cam)
+    extra = stage.trace(packets, length, focal).light.view(len(y), slots, len(_SUBPIXELS), 3).sum(2)
+    rows = (slot[None] < counts[:, None]).nonzero(as_tuple=True)
+    py, px = (p[rows] for p in tiling.pixel(chosen))
+    result = light.flatten(0, 1).clone()
+    result[rows[0], py, px] = (result[rows[0], py, px] + extra[rows]) / (1 + len(_SUBPIXELS))
+    return result.view_as(light)
