@@ -58,7 +58,7 @@ class ConvertModel:
     force: bool = False
     """Replace an earlier model in that folder."""
     id: str | None = None
-    """The known model that this is (its licence and domain go into the card); file names of the authors are recognised."""
+    """The known model that this is, for its licence and domain; the authors' file names are recognised."""
     ignore_options: bool = False
     """Do not read the constructor text in the checkpoint; all sizes then come from the tensor shapes."""
 
@@ -102,8 +102,8 @@ def _list(out: Console) -> None:
 
     from worldline import weights
 
-    columns = [Column("id", no_wrap=True), "parameters", "size", "domain", "licence of the weights", "here"]
-    table = Table(*columns, box=None, pad_edge=False)
+    headers = ("parameters", "size", "domain", "licence of the weights", "here")
+    table = Table(Column("id", no_wrap=True), *headers, box=None, pad_edge=False)
     for name in weights.MODELS:
         model = weights.info(name)
         short = model.license.split(",")[0]

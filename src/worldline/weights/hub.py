@@ -42,7 +42,14 @@ def download(repo: str, filename: str, revision: str | None, get_command: str) -
     from worldline import __version__
 
     try:
-        path = hf_hub_download(repo, filename, revision=revision, library_name="worldline", library_version=__version__)
+        path = hf_hub_download(
+            repo,
+            filename,
+            revision=revision,
+            local_files_only=not _hub_has_address(),
+            library_name="worldline",
+            library_version=__version__,
+        )
     except errors.LocalEntryNotFoundError as error:
         raise _offline(repo, filename, get_command) from error
     except errors.GatedRepoError as error:

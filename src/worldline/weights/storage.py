@@ -31,6 +31,8 @@ from worldline.weights.model_info import ModelInfo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from worldline.models.config import PointmapConfig
+
 log = logging.getLogger("worldline.weights")
 
 SHARD_BYTES = 16 * 2**20
@@ -74,12 +76,13 @@ def save_model(
     directory = Path(directory)
     _check_destination(directory, overwrite)
     family = family_of(model)
+    sizes: PointmapConfig = model.config  # type: ignore[assignment]
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     config = {
         "format": FORMAT,
         "version": VERSION,
         "family": family,
-        "config": model.config.to_dict(),
+        "config": sizes.to_dict(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "dtype": str(dtype).removeprefix("torch."),
     }
