@@ -270,7 +270,7 @@ def _rgb(frame: av.VideoFrame) -> Image.Image:
 
 def _orientation(frame: av.VideoFrame) -> int:
     """The EXIF orientation that says what the display matrix of the video says."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return 1
     a, b, _, c, d = np.frombuffer(memoryview(data), np.int32)[:5].tolist()
