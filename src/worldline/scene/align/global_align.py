@@ -89,11 +89,12 @@ def global_align(
     focals: Sequence[float | None] | None = None,
     principal_points: Float[Tensor, "view 2"] | None = None,
     published_focals: bool = False,
+    device: torch.device | str = "cpu",
 ) -> AlignedScene:
     """Align pairwise pointmaps (DUSt3R section 3.4): spanning-tree start, then Adam on the objective.
 
     Args:
-        predictions: pointmaps and confidences of every edge, on the CPU or a GPU.
+        predictions: pointmaps and confidences of every edge, on the CPU.
         iterations: steps of Adam.
         lr: its first learning rate.
         schedule: "cosine" or "linear", down to 1e-6.
@@ -102,6 +103,7 @@ def global_align(
         focals: known focal lengths in pixels per view, None where unknown; not changed.
         principal_points: (x, y) per view; the published default is (width / 2, height / 2).
         published_focals: reproduce a slip of the published start, see :func:`spanning_tree_start`.
+        device: where to optimise; the result is on the CPU again.
 
     Raises:
         InputError: the pairs do not connect all images, or a choice does not exist.
@@ -114,7 +116,7 @@ def global_align(
         parameters = known_poses_start(predictions, presets)
     else:
         raise InputError(f"Unknown start {init!r}.", "Choose 'spanning-tree' or 'known-poses'.")
-    objective = AlignmentObjective(predictions)
+    objective, parameters = AlignmentObjective(predictions, device), parameters.to(device)
     timings = {"start": time.perf_counter() - started}
     started = time.perf_counter()
     losses = optimise(objective, parameters, iterations=iterations, lr=lr, schedule=schedule)
@@ -176,11 +178,11 @@ def _result(
 ) -> AlignedScene:
     size = predictions.size
     return AlignedScene(
-        depth=parameters.log_depths.exp().unflatten(1, size),
-        focals=parameters.focals(),
-        principal_points=parameters.principal_points,
-        world_from_cam=parameters.world_from_cam(),
-        points=objective.world_points(parameters).mT.unflatten(1, size),
+        depth=parameters.log_depths.exp().unflatten(1, size).cpu(),
+        focals=parameters.focals().cpu(),
+        principal_points=parameters.principal_points.cpu(),
+        world_from_cam=parameters.world_from_cam().cpu(),
+        points=objective.world_points(parameters).mT.unflatten(1, size).cpu(),
         confidence=predictions.max_confidence(),
         losses=losses,
         fixed_scale=not parameters.free_unit,

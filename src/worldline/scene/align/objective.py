@@ -26,19 +26,20 @@ _BATCH_PIXELS = 1 << 16  # pixels per batch: about 3 MB of temporaries, the size
 class AlignmentObjective:
     """Callable: parameters -> loss. Holds the predictions in the layout that the inner loop wants."""
 
-    def __init__(self, predictions: PairPredictions) -> None:
+    def __init__(self, predictions: PairPredictions, device: torch.device | str = "cpu") -> None:
         height, width = predictions.size
-        self.pixels = pixel_grid(height, width, dtype=predictions.points_i.dtype, device=predictions.points_i.device)
-        self.pixels = self.pixels.reshape(-1, 2).mT.contiguous()  # 2, pixel
-        # both images of every edge form one list of "sides": points, weights, and the view and edge of each
-        edges = predictions.edges.to(self.pixels.device)
-        self.side_views: Int[Tensor, "side"] = edges.mT.flatten()
-        self.edges = len(edges)
-        points = torch.cat([predictions.points_i, predictions.points_j])
-        self.points: Float[Tensor, "side 3 pixel"] = points.flatten(1, 2).mT.contiguous()
-        weights = torch.cat([predictions.confidence_i, predictions.confidence_j]).flatten(1).log().clamp_min(0)
+        pixels, dtype = height * width, predictions.points_i.dtype
+        grid = pixel_grid(height, width, dtype=dtype, device=device)
+        self.pixels: Float[Tensor, "2 pixel"] = grid.reshape(-1, 2).mT.contiguous()
+        # both images of every edge form one list of "sides": points, weights, and the view of each
+        self.edges = len(predictions.edges)
+        self.side_views: Int[Tensor, "side"] = predictions.edges.to(device).mT.flatten()
+        self.points: Float[Tensor, "side 3 pixel"] = torch.empty(2 * self.edges, 3, pixels, dtype=dtype, device=device)
+        self.points[: self.edges] = predictions.points_i.flatten(1, 2).mT
+        self.points[self.edges :] = predictions.points_j.flatten(1, 2).mT
         # A_i and A_j: the total area of all first images, and of all second images
-        self.weights: Float[Tensor, "side pixel"] = weights / (self.edges * height * width)
+        weights = torch.cat([predictions.confidence_i, predictions.confidence_j]).to(device).flatten(1).log()
+        self.weights: Float[Tensor, "side pixel"] = weights.clamp_min_(0).div_(self.edges * pixels)
 
     def __call__(self, parameters: AlignmentParameters) -> Float[Tensor, ""]:
         """The loss, differentiable with respect to the parameters' tensors."""

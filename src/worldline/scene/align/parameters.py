@@ -42,6 +42,10 @@ class AlignmentParameters:
         """What the optimiser moves."""
         return [self.edge_codes, self.pose_codes, self.log_depths, self.focal_codes]
 
+    def to(self, device: torch.device | str) -> AlignmentParameters:
+        """The same unknowns on another device."""
+        return AlignmentParameters(**{name: value.to(device) for name, value in vars(self).items()})
+
     def focals(self) -> Float[Tensor, "view"]:
         """Focal lengths in pixels."""
         return torch.exp(self.focal_codes[:, 0] / FOCAL_BREAK)
