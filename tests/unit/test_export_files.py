@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +138,47 @@ def test_a_photo_that_changed_since_is_not_used(exact_scene: Scene, tmp_path: Pa
     source = tmp_path / "photo.png"
     Image.new("RGB", (33, 44)).save(source)
     scene = Scene(views=(dataclasses.replace(exact_scene.views[0], source=str(source), name="photo.png"),))
-    model = pycolmap.Reconstruction(scene.export(tmp_path / "out", ["colmap"])["colmap"] / "sparse" / "0")
+    with pytest.warns(UserWarning, match=r"1 photos .*photo.png"):
+        folder = scene.export(tmp_path / "out", ["colmap"])["colmap"]
+    model = pycolmap.Reconstruction(folder / "sparse" / "0")
     assert (model.cameras[1].height, model.cameras[1].width) == scene.views[0].transform.model_size
     with Image.open(tmp_path / "out" / "colmap" / "images" / "photo.png") as picture:
         assert (picture.height, picture.width) == scene.views[0].transform.model_size
+
+
+def test_photos_in_a_zip_are_written_at_full_size(exact_scene: Scene, tmp_path: Path) -> None:
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for view in exact_scene.views:
+            file.write(view.source, view.name)
+    views = [dataclasses.replace(view, source=str(archive / view.name)) for view in exact_scene.views]
+    folder = dataclasses.replace(exact_scene, views=tuple(views)).export(tmp_path / "out", ["colmap"])["colmap"]
+    model = pycolmap.Reconstruction(folder / "sparse" / "0")
+    for index, view in enumerate(views):
+        image = model.images[index + 1]
+        assert (image.camera.height, image.camera.width) == view.transform.original_size
+        written = np.asarray(Image.open(folder / "images" / image.name))
+        assert np.array_equal(written, synthetic_scene.surface(view.camera)[2])
+
+
+def test_frames_of_a_video_are_written_at_full_size(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    video = tmp_path / "clip.mp4"
+    view = synthetic_scene.make_view(0, None)
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 320, 240, "yuv420p", 4_000_000
+        for number in range(5):
+            pixels = np.full((240, 320, 3), 40 * number + 20, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    views = [
+        dataclasses.replace(view, name=f"frame_{number:06d}", source=str(video), timestamp=number / 10)
+        for number in (1, 3)
+    ]
+    folder = Scene(views=tuple(views)).export(tmp_path / "out", ["nerfstudio"])["nerfstudio"]
+    for number in (1, 3):
+        written = np.asarray(Image.open(folder / "images" / f"frame_{number:06d}.jpg"))
+        assert written.shape == (240, 320, 3) and abs(written.mean() - (40 * number + 20)) < 6

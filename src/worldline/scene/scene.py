@@ -24,13 +24,13 @@ class SceneView:
     """
 
     name: str  # unique within the scene
-    image: UInt8[np.ndarray, "height width 3"]  # RGB
+    image: UInt8[np.ndarray, "height width 3"] = field(repr=False)  # RGB
     transform: ImageTransform  # photo as shown <-> model pixels
     camera: Camera  # intrinsics in original pixels, pose in the world frame
-    points: Float32[np.ndarray, "height width 3"]  # world frame, in the unit that Scene.scale names
-    depth: Float32[np.ndarray, "height width"]  # z along this camera's optical axis, same unit
-    confidence: Float32[np.ndarray, "height width"]  # > 0, larger is better
-    mask: Bool[np.ndarray, "height width"]  # True = confident, in front of the camera, inside the photo, finite
+    points: Float32[np.ndarray, "height width 3"] = field(repr=False)  # world frame, in the unit that Scene.scale names
+    depth: Float32[np.ndarray, "height width"] = field(repr=False)  # z along this camera's optical axis, same unit
+    confidence: Float32[np.ndarray, "height width"] = field(repr=False)  # > 0, larger is better
+    mask: Bool[np.ndarray, "height width"] = field(repr=False)  # True = confident, in front, in the photo, finite
     source: str | None = None  # file that the image came from, None for arrays
     timestamp: float | None = None  # seconds
     sensor: str | None = None  # camera of a rig
@@ -75,8 +75,8 @@ class Scene:
     """A reconstructed scene, in input order. Nothing downstream of it runs a network again."""
 
     views: tuple[SceneView, ...]
-    gaussians: Gaussians | None = None
-    tracks: Tracks | None = None
+    gaussians: Gaussians | None = field(default=None, repr=False)
+    tracks: Tracks | None = field(default=None, repr=False)
     scale: str = "arbitrary"  # how the unit of length was fixed, one of SCALES
     provenance: Provenance = field(default_factory=lambda: Provenance(model="unknown"))
     warnings: tuple[str, ...] = ()  # what a user should know about this result

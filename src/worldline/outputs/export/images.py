@@ -40,8 +40,11 @@ class ExportImage:
 
 
 def write_images(scene: Scene, folder: OutputFolder, relative: str) -> list[ExportImage]:
-    """Write the pictures of all views that have a pose to the folder ``relative``; in input order."""
-    images = []
+    """Write the pictures of all views that have a pose to the folder ``relative``; in input order.
+
+    Warns of views whose photo should be there and is not.
+    """
+    images, missing = [], []
     for index, (view, stem) in enumerate(zip(scene.views, export_stems(scene), strict=True)):
         if view.pose_status == "failed":
             continue
@@ -49,9 +52,16 @@ def write_images(scene: Scene, folder: OutputFolder, relative: str) -> list[Expo
         if suffix is not None:
             camera, picture_from_model = view.camera, view.transform.original_from_model
         else:
+            missing += [] if view.source is None else [view.source]
             suffix, camera, picture_from_model = ".png", view.model_camera, np.eye(3)
             _write_pixels(view.image, folder, f"{relative}/{stem}{suffix}")
         images.append(ExportImage(index, view, stem + suffix, camera, picture_from_model))
+    if missing:
+        warnings.warn(
+            f"{len(missing)} photos are not where they were or have changed (first: {missing[0]}); {relative} has "
+            "pictures and cameras at the network's size for them.",
+            stacklevel=2,
+        )
     return images
 
 

@@ -38,7 +38,7 @@ def write_spz(scene: Scene, folder: OutputFolder) -> Path:
     header = struct.pack("<IIIBBBB", _MAGIC, _VERSION, len(positions), _SH_DEGREE, bits, _FLAGS, 0)
     content = b"".join([header, *(column.tobytes() for column in columns)])
     with folder.file("scene.spz") as path:
-        path.write_bytes(gzip.compress(content, mtime=0))
+        path.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
     return folder.root / "scene.spz"
 
 
