@@ -157,7 +157,7 @@ def test_unreadable_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"fit": "stretch"}, r"no way to fit photos called 'stretch'\. Choose one of: crop, pad"),
+        ({"fit": "stretch"}, r"no way to fit photos called 'stretch'\. Choose one of: crop, square, pad"),
         ({"size": 100}, r"100 is no positive multiple of 16"),
         ({"size": 0}, "no positive multiple"),
         ({"max_views": 0}, "max_views is 0"),

@@ -196,9 +196,10 @@ def test_mixed_shapes(tmp_path):
     different = load_views(tmp_path, size=512)
     assert different[0].image.shape == (384, 512, 3)
     assert different[1].image.shape == (512, 272, 3)
-    with pytest.raises(InputError, match=r"2 different shapes cannot be stacked: .*512x384.*fit='pad'"):
+    with pytest.raises(InputError, match=r"2 different shapes cannot be stacked: .*512x384.*fit='square' or fit='pad'"):
         stack(different)
     assert stack(load_views(tmp_path, size=512, fit="pad")).shape == (1, 2, 3, 512, 512)
+    assert stack(load_views(tmp_path, size=512, fit="square")).shape == (1, 2, 3, 512, 512)
 
 
 def test_stack_maps_to_minus_one_and_one():
@@ -207,6 +208,15 @@ def test_stack_maps_to_minus_one_and_one():
     assert (tensor[0, 0] == -1).all()
     assert (tensor[0, 1] == 1).all()
     assert str(tensor.dtype) == "torch.float32"
+
+
+def test_square_is_the_published_crop_at_any_size():
+    pixels = photo(0, 90, 140)
+    assert np.array_equal(load_views(pixels, fit="square")[0].image, load_views(pixels)[0].image)
+    view = load_views(pixels, size=64, fit="square")[0]
+    assert view.transform.resized_size == (64, 100)
+    assert view.transform.crop_offset == (0, 18)
+    assert view.image.shape == (64, 64, 3)
 
 
 def test_max_views_are_spread_evenly():

@@ -96,7 +96,7 @@ def stack(views: Views | Sequence[View]) -> Float32[Tensor, "1 view 3 height wid
         raise InputError(
             f"{len(images)} views of {len(sizes)} different shapes cannot be stacked"
             + (f": {', '.join(f'{width}x{height}' for height, width in sizes)}." if sizes else "."),
-            "Use size 224 or --fit pad (fit='pad'), which give all views one shape, or a pairwise model.",
+            "Use size 224, fit='square' or fit='pad', which give all views one shape, or a pairwise model.",
         )
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
     return ((pixels - 0.5) / 0.5)[None].contiguous()
