@@ -51,10 +51,18 @@ def test_ten_steps_equal_five_and_five(recipe, tmp_path):
     train(recipe)
     stopped = replace(recipe, output=tmp_path / "stopped")
     first = Run(stopped)
-    batches = [first._prepare(number, recipe.stage_at(number / 10)) for number in range(5)]
-    for batch, stage in batches:
-        first.train_step(batch, stage)
+    step = first.train_step
+
+    def step_and_stop(batch, stage):
+        result = step(batch, stage)
+        if first.progress.step == 5:
+            first.stop()
+        return result
+
+    first.train_step = step_and_stop
+    first.loop()
     first.checkpoint()
+    assert first.progress.step == 5
     train(stopped)
     weights = [torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (recipe.output, stopped.output)]
     assert weights[0]["progress"]["step"] == weights[1]["progress"]["step"] == 10

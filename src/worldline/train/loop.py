@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,9 +43,25 @@ def train(recipe: TrainRecipe) -> Path:
     """
     run = Run(recipe)
     run.resume()
-    run.loop()
+    with stopping_gently(run):
+        run.loop()
     run.checkpoint()
     return run.export()
+
+
+@contextmanager
+def stopping_gently(run: Run) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the run after the current step, with a checkpoint. Only possible in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: run.stop()) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 @dataclass
@@ -80,6 +99,7 @@ class Run:
         self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.optimizer = build_optimizer(self.model, recipe)
         recipe.output.mkdir(parents=True, exist_ok=True)
+        self._stopping = False
         self._files: list[Path] = []
         self._files_read = -math.inf
 
@@ -100,7 +120,7 @@ class Run:
         }
         with ThreadPoolExecutor(1) as executor:
             waiting = self._request(executor)
-            while self.share < 1:
+            while self.share < 1 and not self._stopping:
                 started = time.monotonic()
                 batch, stage = waiting.result()
                 waiting = self._request(executor, ahead=1)
@@ -118,13 +138,18 @@ class Run:
                     before = time.monotonic()
                     self._try(action)
                     self.progress.seconds += time.monotonic() - before
-        self._try(self.validate)
+        if not self._stopping:
+            self._try(self.validate)
+
+    def stop(self) -> None:
+        """Let the loop end after the current step."""
+        self._stopping = True
 
     def _try(self, action: Callable[[], Any]) -> None:
         """A snapshot or a validation that fails must not end the training; it is logged and tried again later."""
         try:
             action()
-        except Exception:  # noqa: BLE001 -- whatever it is, hours of training are worth more
+        except Exception:  # whatever it is, hours of training are worth more
             log.exception("%s failed, training goes on", getattr(action, "__name__", "an action"))
 
     def train_step(self, batch: data.Batch, stage: Stage) -> StepResult:
