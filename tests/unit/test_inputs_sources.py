@@ -304,7 +304,7 @@ def test_originals(tmp_path):
 def save_with_exif(path: Path, size: tuple[int, int], tags: dict[int, object]) -> Path:
     image = Image.new("RGB", size)
     exif = image.getexif()
-    exif.get_ifd(0x8769).update(tags)
+    exif[0x8769] = tags
     image.save(path, exif=exif)
     return path
 

@@ -135,13 +135,15 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turns_by_itself(image: Image.Image) -> bool:
-    """Pillow's TIFF reader announces the upright size and applies the orientation while loading."""
+    """Pillow's TIFF reader applies the orientation while loading; newer ones announce the upright size before."""
     return image.format == "TIFF" and hasattr(image, "tag_v2")
 
 
 def _stored_size(image: Image.Image, orientation: int) -> tuple[int, int]:
-    width, height = image.size
-    return (width, height) if _turns_by_itself(image) and orientation > 4 else (height, width)
+    if _turns_by_itself(image):
+        image.load()
+        return image.size if orientation > 4 else image.size[::-1]
+    return image.size[::-1]
 
 
 def _draft(image: Image.Image, transform: ImageTransform) -> tuple[float, float, float, float] | None:
