@@ -54,7 +54,9 @@ def mvdust3r_state() -> dict[str, Tensor]:
     shapes = _trunk_shapes(("dec_blocks", "dec_blocks2", "dec_same_view_blocks"))
     for head in ("downstream_head1", "downstream_head2"):
         shapes |= _linear(f"{head}.proj", 4 * PATCH**2, DECODER)
-        for layer, (inputs, outputs, kernel) in enumerate(((6, SKIP, 3), (SKIP, SKIP, 5), (SKIP, SKIP, 5), (SKIP, 3, 3))):
+        for layer, (inputs, outputs, kernel) in enumerate(
+            ((6, SKIP, 3), (SKIP, SKIP, 5), (SKIP, SKIP, 5), (SKIP, 3, 3))
+        ):
             name = f"{head}.skip_proj.{layer}"
             shapes |= {f"{name}.conv.weight": (outputs, inputs, kernel, kernel), f"{name}.conv.bias": (outputs,)}
             shapes |= {f"{name}.norm.{part}": (outputs,) for part in ("weight", "bias", "running_mean", "running_var")}

@@ -52,7 +52,9 @@ def test_every_published_model_says_whose_terms_it_has() -> None:
             assert model.license in model.notice
 
 
-@pytest.mark.parametrize(("typo", "meant"), [("mvdust3r-plus-min", "mvdust3r-plus-mini"), ("DUST3R-512-DTP", "dust3r-512-dpt")])
+@pytest.mark.parametrize(
+    ("typo", "meant"), [("mvdust3r-plus-min", "mvdust3r-plus-mini"), ("DUST3R-512-DTP", "dust3r-512-dpt")]
+)
 def test_an_unknown_name_is_answered_with_the_nearest_ones(typo: str, meant: str) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.resolve(typo)

@@ -16,7 +16,14 @@ from worldline.models.dust3r import Dust3r
 from worldline.models.mvdust3r import MVDust3r
 from worldline.weights.storage import SHARD_BYTES
 
-TINY = {"encoder_dim": 16, "encoder_depth": 1, "encoder_heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 1}
+TINY = {
+    "encoder_dim": 16,
+    "encoder_depth": 1,
+    "encoder_heads": 2,
+    "decoder_dim": 8,
+    "decoder_depth": 1,
+    "decoder_heads": 1,
+}
 CARD = {"name": "tiny", "license": "Apache-2.0", "domain": "noise", "image_size": 96, "note": "ünïcode"}
 
 
@@ -55,7 +62,9 @@ def test_float32_is_exact_and_everything_about_the_model_returns(tmp_path: Path)
 
 
 def test_pairwise_models_with_infinite_bounds_and_tuples_return(tmp_path: Path) -> None:
-    config = Dust3rConfig(head="dpt", dpt_dim=8, dpt_last_dim=4, dpt_layer_dims=(4, 8, 8, 8), **{**TINY, "decoder_depth": 10})
+    config = Dust3rConfig(
+        head="dpt", dpt_dim=8, dpt_last_dim=4, dpt_layer_dims=(4, 8, 8, 8), **{**TINY, "decoder_depth": 10}
+    )
     weights.save_model(Dust3r(config), tmp_path / "m", card=CARD, dtype=torch.float32)
     loaded, info = weights.load_model(tmp_path / "m")
     assert isinstance(loaded, Dust3r) and info.config == config
@@ -129,6 +138,7 @@ def test_cut_short_and_missing_files_are_named(tmp_path: Path) -> None:
         ("family", "yolo", "unknown model family 'yolo'"),
         ("format", "zarr", "not a model folder of ours"),
         ("config", {"encoder_dim": 16, "colour": "red"}, "unknown fields: colour"),
+        ("config", {"encoder_dim": "many"}, "No network can have"),
     ],
 )
 def test_a_strange_configuration_is_refused(tmp_path: Path, field: str, value: object, words: str) -> None:

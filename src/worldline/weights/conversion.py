@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from worldline.errors import OutputError
+from worldline.errors import OutputError, WeightsError
 from worldline.weights.files import sha256_of
 from worldline.weights.folder import is_model_folder
 from worldline.weights.model_info import ModelInfo
@@ -51,7 +51,13 @@ def convert(
     entry = known(model_id) if model_id else None
     checkpoint = read_published(path, ignore_options=ignore_options)
     model = from_official(checkpoint.tensors, {**checkpoint.official, "config": inference_options(checkpoint.options)})
-    entry = entry or _recognise(path, sum(tensor.numel() for tensor in model.parameters()))
+    parameters = sum(tensor.numel() for tensor in model.parameters())
+    if entry is not None and entry.parameters != parameters:
+        raise WeightsError(
+            f"{path} is not the model '{entry.id}': it has {parameters:,} parameters instead of {entry.parameters:,}.",
+            "Give the file that belongs to this name; see: worldline models info " + entry.id,
+        )
+    entry = entry or _recognise(path, parameters)
     card = _card(path, entry, checkpoint, origin or {})
     return save_model(model, output_dir, card=card, dtype=torch.float32, overwrite=overwrite)
 

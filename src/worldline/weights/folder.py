@@ -43,8 +43,11 @@ class Family:
         import torch
 
         network_class = getattr(importlib.import_module(self.module), self.network)
-        with torch.device("meta"):
-            return network_class(config)
+        try:
+            with torch.device("meta"):
+                return network_class(config)
+        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+            raise WeightsError(f"No network can have the configured sizes ({error}).", AGAIN) from error
 
 
 FAMILIES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -11,6 +12,7 @@ from urllib.request import getproxies
 
 from worldline.errors import OutputError, WeightsError
 
+_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 _SEE_LIST = "See: worldline models list"
 
 
@@ -69,14 +71,14 @@ def download(repo: str, filename: str, revision: str | None, get_command: str) -
             f"The hub repository {repo} has no file {filename}.",
             "Only DUSt3R, MV-DUSt3R and our own models can be loaded. " + _SEE_LIST,
         ) from error
-    except PermissionError as error:
-        raise OutputError(
-            f"The hub's cache cannot be written: {error}.", "Set HF_HOME to a folder that you may write to."
-        ) from error
     except (ConnectionError, TimeoutError) as error:
         raise _offline(repo, filename, get_command) from error
     except Exception as error:
         cause = str(error).strip().split("\n")[0] or type(error).__name__
+        if getattr(error, "errno", None) in _CANNOT_WRITE:
+            raise OutputError(
+                f"The hub's cache cannot be written ({cause}).", "Free some space, or set HF_HOME to another folder."
+            ) from error
         raise WeightsError(
             f"{filename} could not be fetched from the hub repository {repo} ({cause}).",
             "Try again later, or download the file by hand and give its path.",

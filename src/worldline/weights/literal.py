@@ -33,6 +33,8 @@ def parse_constructor(text: str) -> tuple[str, dict[str, Any]]:
         raise _refused(f"it names the unknown model class {call.func.id[:60]!r}")
     if call.args or any(keyword.arg is None for keyword in call.keywords):
         raise _refused("it has arguments without a name")
+    if len({keyword.arg for keyword in call.keywords}) < len(call.keywords):
+        raise _refused("it has an argument twice")
     try:
         return call.func.id, {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
     except RecursionError as error:

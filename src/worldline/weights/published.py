@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,7 +108,8 @@ def _read_torch(path: Path, ignore_options: bool) -> PublishedCheckpoint:
 
 def _unpickle(path: Path) -> Any:
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # old pickle protocols: what cannot be read raises below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=checkpoint_kind(path) == ZIP)
     except pickle.UnpicklingError as error:
         raise _unpickling_error(path, str(error)) from error
@@ -139,8 +141,10 @@ def _require_family(tensors: Mapping[str, Tensor], path: Path) -> None:
         missing.append("downstream_head1.*")
     if not missing:
         return
-    groups = Counter(name.split(".")[0] for name in names)
-    found = ", ".join(f"{group} ({count})" for group, count in groups.most_common(6))
+    ours = {marker.split(".")[0] for marker in _MARKERS} | {"dec_blocks2", "mask_token"}
+    groups = Counter(name.split(".")[0] for name in names).most_common()
+    telling = sorted(groups, key=lambda group: group[0] in ours)  # the unexpected ones first
+    found = ", ".join(f"{group} ({count})" for group, count in telling[:6])
     more = " …" if len(groups) > 6 else ""
     raise WeightsError(
         f"{path} is a state dict of another kind of model: it has {found}{more}, but no {missing[0]}.",
