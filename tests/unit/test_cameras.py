@@ -271,6 +271,37 @@ def test_failed_view_is_left_out_and_named() -> None:
     assert_cameras(replace(scene, views=(*scene.views[:2], scene.views[3])), (*truth.cameras[:2], truth.cameras[3]))
 
 
+def test_given_pose_of_a_failed_view_is_kept_but_its_points_are_not() -> None:
+    truth = make_truth()
+    points = truth.points.copy()
+    points[2] = np.random.default_rng(0).normal(0, 3, points[2].shape)
+    pose = truth.cameras[2].world_from_cam
+    scene = build_scene(with_poses(truth, {2: pose}), points, truth.confidence)
+    assert scene.views[2].pose_status == "given" and not scene.views[2].mask.any()
+    np.testing.assert_array_equal(scene.views[2].camera.world_from_cam, pose)
+    assert any(sentence.startswith("No view with a given pose could be located") for sentence in scene.warnings)
+
+
+def test_frontal_plane_borrows_the_focal_length() -> None:
+    intrinsics = np.array([[70.0, 0, (SIZE[1] - 1) / 2], [0, 70, (SIZE[0] - 1) / 2], [0, 0, 1]])
+    x, y = np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0]))
+    plane = 2 * np.stack([x, y, np.ones_like(x)], axis=-1) @ np.linalg.inv(intrinsics).T
+    estimates = estimate_cameras(
+        np.stack([plane, plane + np.array([0.3, 0, 0])]), np.full((2, *SIZE), 5.0), shared_focal=False
+    )
+    assert estimates.status == ("estimated", "estimated")
+    np.testing.assert_allclose(estimates.intrinsics[1, 0, 0], 70, rtol=1e-2)
+    np.testing.assert_allclose(estimates.world_from_cam[1, :3, 3], [0.3, 0, 0], atol=1e-2)
+    assert any("focal length cannot be told" in sentence for sentence in estimates.warnings)
+
+
+def test_given_poses_at_one_place_contradict_moving_images() -> None:
+    truth = make_truth()
+    scene = build_scene(with_poses(truth, {0: np.eye(4), 1: np.eye(4)}), truth.points, truth.confidence)
+    assert any("disagree" in sentence for sentence in scene.warnings)
+    assert scene.scale == "model"
+
+
 def test_low_confidence_is_named() -> None:
     truth = make_truth()
     confidence = truth.confidence.copy()

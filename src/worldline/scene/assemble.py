@@ -146,8 +146,7 @@ def _scene_view(
     model_camera = Camera(cameras.intrinsics[index], cameras.world_from_cam[index], *view.transform.model_size)
     axis, center = model_camera.world_from_cam[:3, 2], model_camera.center
     depth = ((points.astype(np.float64) - center) @ axis).astype(np.float32)
-    status = cameras.status[index]
-    if status == "failed":
+    if index in cameras.left_out:
         mask = np.zeros_like(mask)
     return SceneView(
         name=view.name,
@@ -161,7 +160,7 @@ def _scene_view(
         source=None if view.source is None else str(view.source),
         timestamp=view.timestamp,
         sensor=view.sensor,
-        pose_status=status,
+        pose_status=cameras.status[index],
     )
 
 

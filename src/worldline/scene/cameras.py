@@ -36,6 +36,7 @@ class CameraEstimates:
     inlier_share: Float64[np.ndarray, "view"]  # points that reproject within the error bound, in [0, 1]
     world_from_points: Similarity  # identity unless poses were given
     fixed_scale: bool = False  # True when given poses determined the unit
+    left_out: tuple[int, ...] = ()  # views whose points fit no camera, whether or not their pose was given
     warnings: tuple[str, ...] = ()
 
 
@@ -260,6 +261,11 @@ def _resect(
             share = float(inliers.mean()) if inliers.size else 0.0
         else:
             found = solve_pnp(problem.ideal_pixels, problem.points, focal, image_size=size, max_error=max_error)
+            if found is None and focal is None:  # e.g. a frontal plane, where focal length and distance are one
+                focal = reference_focal / problems[reference].original_scale * problem.original_scale
+                found = solve_pnp(problem.ideal_pixels, problem.points, focal, image_size=size, max_error=max_error)
+                if found is not None:
+                    warnings.append(f"{names[v]}: its focal length cannot be told, that of the reference is assumed.")
             if found is not None:
                 pose, focal, share = found.world_from_cam, found.focal, found.inlier_share
         if focal is None:
@@ -280,6 +286,7 @@ def _resect(
         status=tuple(statuses),
         inlier_share=np.array(shares),
         world_from_points=Similarity.identity(),
+        left_out=tuple(v for v, status in enumerate(statuses) if status == "failed"),
         warnings=tuple(warnings),
     )
 
@@ -313,7 +320,7 @@ def _fix_frame(
         target, source = np.stack([given[v] for v in usable]), estimates.world_from_cam[usable]
         fixed_scale = _distinct(target[:, :3, 3]) and not without_baseline(source[:, :3, 3], depth)
         fit = fit_similarity_to_poses(torch.from_numpy(source), torch.from_numpy(target), with_scale=fixed_scale)
-        warnings += _disagreement(fit, source, target, [names[v] for v in usable])
+        warnings += _disagreement(fit, source, target, depth, [names[v] for v in usable])
     else:
         warnings.append("No view with a given pose could be located: points and given poses are in different frames.")
     if usable and not fixed_scale and _distinct(np.stack(list(given.values()))[:, :3, 3]):
@@ -331,17 +338,18 @@ def _fix_frame(
     )
 
 
-def _disagreement(fit: Similarity, source: np.ndarray, target: np.ndarray, names: list[str]) -> list[str]:
+def _disagreement(fit: Similarity, source: np.ndarray, target: np.ndarray, depth: float, names: list[str]) -> list[str]:
     """A sentence when the given poses contradict what the images show."""
     moved = fit.apply_to_poses(torch.from_numpy(source))
     wanted = torch.from_numpy(target)
     angles = torch.rad2deg(rotation_angle(moved[:, :3, :3], wanted[:, :3, :3])).numpy()
     offsets = (moved[:, :3, 3] - wanted[:, :3, 3]).norm(dim=-1).numpy()
     spread = np.sqrt(np.square(target[:, :3, 3] - target[:, :3, 3].mean(0)).sum(-1).mean())
-    worst = int(np.argmax(angles))
-    if angles[worst] > 10 or (spread > 0 and offsets.max() > 0.5 * spread):
-        return [
-            f"The given poses disagree with the images by up to {angles[worst]:.0f}° ({names[worst]}): "
-            "check that they are world_from_cam with OpenCV axes."
-        ]
-    return []
+    tolerated = 0.5 * spread if spread > 0 else 0.1 * depth * float(fit.scale)
+    worst = int(np.argmax(angles)) if angles.max() > 10 else int(np.argmax(offsets))
+    if angles[worst] <= 10 and offsets[worst] <= tolerated:
+        return []
+    return [
+        f"The given poses disagree with the images, most of all that of {names[worst]} (by {angles[worst]:.0f}° and "
+        f"{offsets[worst]:.2g} units): check that they are world_from_cam with OpenCV axes."
+    ]
