@@ -19,6 +19,7 @@ _CAUSES = {
     errno.EPERM: ("there is no permission to write there", "Choose a folder that you may write to."),
     errno.EROFS: ("the file system is read-only", "Choose a folder that you may write to."),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "Choose another folder or move that file."),
+    errno.ENOENT: ("nothing can be made in that place", "Choose another folder."),
     errno.EEXIST: ("a file is where a folder is needed", "Choose another folder or move that file."),
     errno.EISDIR: ("a folder is where a file is needed", "Choose another folder or move the one in the way."),
     errno.ENAMETOOLONG: ("the name is too long for this file system", "Choose a folder with a shorter path."),

@@ -13,6 +13,7 @@ import unicodedata
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -131,6 +132,6 @@ def _is_upright(photo: Path, view: SceneView) -> bool:
 def _write_pixels(pixels: UInt8[np.ndarray, "height width 3"], folder: OutputFolder, relative: str) -> None:
     from PIL import Image
 
-    options = {"quality": 95, "subsampling": 0} if relative.endswith(".jpg") else {}
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if relative.endswith(".jpg") else {}
     with folder.file(relative) as path:
         Image.fromarray(pixels).save(path, **options)
