@@ -39,8 +39,8 @@ _FAMILIES: dict[str, list[tuple[int, float, tuple[float, float]]]] = {
     "thing": [
         (textures.FBM, 1.5, (0.03, 0.2)), (textures.STRIPES, 1.2, (0.02, 0.1)), (textures.TILES, 1.0, (0.03, 0.12)),
         (textures.SPECKLE, 1.2, (0.015, 0.06)), (textures.POSTER, 1.5, (0.08, 0.3)),
-        (textures.WOOD, 1.0, (0.03, 0.15)),       
-        (textures.CAMOUFLAGE, 1.0, (0.04, 0.2)), (textures.BRICKS, 0.4, (0.05, 0.15)), (textures.PLAIN, 1.0, (0.1, 0.5)),
+        (textures.WOOD, 1.0, (0.03, 0.15)), (textures.CAMOUFLAGE, 1.0, (0.04, 0.2)),
+        (textures.BRICKS, 0.4, (0.05, 0.15)), (textures.PLAIN, 1.0, (0.1, 0.5)),
     ],
     "poster": [
         (textures.POSTER, 3.0, (0.25, 0.9)), (textures.FBM, 0.7, (0.05, 0.3)), (textures.CAMOUFLAGE, 0.6, (0.1, 0.3)),

@@ -1,0 +1,147 @@
+"""Ray casting against closed forms and against a brute-force twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from worldline import worlds
+from worldline.worlds import cast as casting
+from worldline.worlds import trace
+from worldline.worlds.views import Tiling, intrinsics
+from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, random_rotation
+
+ROTATION = torch.as_tensor(random_rotation(np.random.default_rng(5)), dtype=torch.float32)
+HALF = torch.tensor([0.5, 0.3, 0.8])
+CENTER = torch.tensor([0.4, -0.2, 3.0])
+ORIGIN = torch.tensor([0.1, 0.2, -0.3])
+
+
+def one_table(kind: int, rotation: torch.Tensor, half: torch.Tensor, planes: torch.Tensor | None = None):
+    planes = torch.zeros(1, 4) if planes is None else planes
+    table = casting.KindTable(
+        CENTER.view(1, 1, 3), rotation.view(1, 1, 3, 3), half.view(1, 1, 3), planes.view(1, 1, -1, 4),
+        torch.ones(1, 1, dtype=torch.bool), torch.full((1, 1), SHELL_FACES, dtype=torch.int32),
+    )  # fmt: skip
+    room = torch.full((1, 3), 20.0)
+    return casting.SceneTables(-room, room, {kind: table})
+
+
+def fan(count: int = 4096) -> torch.Tensor:
+    """Directions around the line of sight to the solid, some of which miss it."""
+    generator = torch.Generator().manual_seed(3)
+    return (CENTER - ORIGIN) + 0.9 * torch.randn(count, 3, generator=generator)
+
+
+def shoot(tables, directions: torch.Tensor):
+    rays = tuple(directions[:, i].view(-1, 64) for i in range(3))
+    packets = casting.Packets(ORIGIN.expand(len(rays[0]), 3), rays, 1)
+    distance, surface = casting.cast(tables, packets)
+    return distance.flatten(), surface.flatten() == SHELL_FACES
+
+
+def local_hits(directions, distance, hit, rotation):
+    points = ORIGIN + distance[hit, None] * directions[hit]
+    return (points - CENTER) @ rotation
+
+
+@pytest.mark.parametrize("kind", [BOX, ELLIPSOID, CYLINDER])
+def test_hits_lie_on_the_surface_and_misses_stay_outside(kind):
+    half = torch.tensor([0.4, 0.4, 0.8]) if kind == CYLINDER else HALF
+    level = {
+        BOX: lambda p: (p.abs() / half).amax(-1),
+        ELLIPSOID: lambda p: (p / half).norm(dim=-1),
+        CYLINDER: lambda p: torch.maximum(p[..., :2].norm(dim=-1) / half[0], p[..., 2].abs() / half[2]),
+    }[kind]
+    directions = fan()
+    distance, hit = shoot(one_table(kind, ROTATION, half), directions)
+    assert 0.1 < hit.float().mean() < 0.9
+    assert torch.allclose(level(local_hits(directions, distance, hit, ROTATION)), torch.ones(int(hit.sum())), atol=2e-5)
+    # densely sampled along each ray, the solid is entered exactly where the hit says, or never
+    steps = torch.linspace(0.0, 3.0, 1500)
+    along = (ORIGIN + steps[:, None, None] * directions[None, :256] - CENTER) @ ROTATION
+    inside = level(along) < 1.0
+    entered = inside.any(0)
+    first = steps[inside.float().argmax(0)]
+    assert not entered[~hit[:256]].any()
+    assert (hit[:256] & ~entered).sum() <= 3  # cuts across an edge that are shorter than a step
+    both = entered & hit[:256]
+    assert (first[both] - distance[:256][both]).abs().max() < 3.0 / 1500 + 1e-4
+
+
+def test_sphere_distance_is_the_closed_form():
+    radius = 0.6
+    directions = torch.nn.functional.normalize(fan(), dim=-1)
+    distance, hit = shoot(one_table(ELLIPSOID, ROTATION, torch.full((3,), radius)), directions)
+    offset, d = (ORIGIN - CENTER).double(), directions.double()
+    b = d @ offset
+    discriminant = b * b - (offset @ offset - radius**2)
+    clear = discriminant.abs() > 1e-5
+    assert torch.equal(hit[clear], (discriminant > 0)[clear])
+    expected = -b - discriminant.clamp_min(0).sqrt()
+    assert torch.allclose(distance[hit & clear].double(), expected[hit & clear], atol=2e-4)
+    assert (distance[hit & clear].double() - expected[hit & clear]).abs().median() < 1e-6
+
+
+def test_axis_aligned_rays_hit_box_and_cylinder_at_known_distances():
+    straight = torch.tensor([[0.0, 0.0, 1.0]]).repeat(64, 1)
+    ahead = CENTER[2] - ORIGIN[2]
+    box, hit = shoot(one_table(BOX, torch.eye(3), HALF.clone().fill_(0.9)), straight)
+    assert hit.all()
+    assert torch.allclose(box, (ahead - 0.9).expand(64))
+    cylinder, hit = shoot(one_table(CYLINDER, torch.eye(3), torch.tensor([0.9, 0.9, 0.4])), straight)
+    assert hit.all()  # parallel to the axis: enters by the cap
+    assert torch.allclose(cylinder, (ahead - 0.4).expand(64))
+    shell, hit = shoot(one_table(BOX, torch.eye(3), torch.full((3,), 0.1)), straight)
+    assert not hit.any()
+    assert torch.allclose(shell, torch.full((64,), 20.3))
+
+
+def test_polytope_of_six_planes_is_a_box():
+    planes = torch.cat([torch.cat([torch.eye(3), -torch.eye(3)]), torch.cat([HALF, HALF])[:, None]], 1)
+    directions = fan()
+    as_box = shoot(one_table(BOX, ROTATION, HALF), directions)
+    as_polytope = shoot(one_table(POLYTOPE, ROTATION, HALF, planes), directions)
+    assert torch.equal(as_box[1], as_polytope[1])
+    assert torch.allclose(as_box[0], as_polytope[0], rtol=1e-5, atol=1e-5)
+
+
+def test_culling_never_loses_a_hit(monkeypatch):
+    """The packets' frusta against the same cast with every solid visited."""
+    world = worlds.describe("rooms", worlds.TEST_SEEDS[3], views=2)
+    matrices = torch.as_tensor(intrinsics(world.cameras, 64, 80))
+    tables = casting.pack([world], "cpu")
+    packets, _, _ = Tiling(1, 2, 64, 80).packets(matrices, torch.as_tensor(world.cameras.world_from_cam))
+    fast = casting.cast(tables, packets)
+    monkeypatch.setattr(casting, "candidates", lambda t, p, r: t.valid[:, None].expand(-1, len(r), -1))
+    slow = casting.cast(tables, packets)
+    assert torch.equal(fast[1], slow[1])
+    assert torch.equal(fast[0], slow[0])
+
+
+def test_shadows_agree_with_an_independent_march():
+    """A point is lit if and only if no solid contains a point of the way to the light."""
+    world = worlds.describe("rooms", worlds.TEST_SEEDS[5], views=1)
+    stage = trace.Stage([world], torch.device("cpu"))
+    matrices = torch.as_tensor(intrinsics(world.cameras, 32, 32))
+    packets, length, focal = Tiling(1, 1, 32, 32).packets(matrices, torch.as_tensor(world.cameras.world_from_cam))
+    hits = stage.trace(packets, length, focal)
+    light = torch.as_tensor(world.light_position[0])
+    solids = world.primitives
+    chosen = np.isin(solids.kind, (BOX, ELLIPSOID))
+    points = hits.points.reshape(-1, 3).double()
+    steps = torch.linspace(0.02, 0.99, 600, dtype=torch.float64)
+    blocked = torch.zeros(len(points), dtype=torch.bool)
+    for kind, center, turn, half in zip(
+        solids.kind[chosen], solids.center[chosen], solids.rotation[chosen], solids.half[chosen], strict=True
+    ):
+        a = (points - torch.as_tensor(center)) @ torch.as_tensor(turn) / torch.as_tensor(half)
+        b = (light - torch.as_tensor(center)) @ torch.as_tensor(turn) / torch.as_tensor(half)
+        way = a[None] + steps[:, None, None] * (b - a)[None]
+        level = way.abs().amax(-1) if kind == BOX else way.norm(dim=-1)
+        blocked |= (level < 0.99).any(0)
+    lit = hits.lit.flatten() > 0.5
+    assert 0.05 < lit.float().mean() < 0.999
+    assert (blocked & lit).float().mean() < 0.002  # the march may step over nothing that the rays see
+    assert (~blocked & ~lit).float().mean() < 0.05  # thin solids between two steps, other kinds of solids
