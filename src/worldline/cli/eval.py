@@ -53,11 +53,11 @@ def run(argv: list[str]) -> int:
     out = console()
     model = load(arguments.model, arguments.device)
     if isinstance(arguments, Rooms):
-        from worldline.eval.rooms import evaluate_rooms
+        from worldline.eval.suites import evaluate_rooms
 
         records = evaluate_rooms(model, arguments.scenes, counts, report=out.print)
     else:
-        from worldline.eval.real import evaluate_real
+        from worldline.eval.suites import evaluate_real
 
         records = evaluate_real(model, arguments.folder, counts, max_subsets=arguments.max_subsets, report=out.print)
     out.print(markdown_table(records))

@@ -166,8 +166,8 @@ def depth_absrel(
     whose depths disagree in scale are not helped by it.
     """
     first, second = predicted[valid].double(), true[valid].double()
-    ratio = second / first.clamp(min=1e-9)
-    scale = ratio[torch.isfinite(ratio)].median()
+    in_front = first > 0  # a point behind the camera says nothing about the scale; its error counts all the same
+    scale = (second[in_front] / first[in_front]).median() if in_front.any() else torch.ones((), dtype=first.dtype)
     return float(((scale * first - second).abs() / second).mean())
 
 

@@ -67,16 +67,16 @@ def _measure(method: str, model: str, count: int, iterations: int, threads: int,
 
     from worldline import pipeline, worlds
     from worldline.eval.datasets import truth_of
-    from worldline.eval.scores import score_scene
+    from worldline.eval.suites import score_reconstruction
     from worldline.inputs import load_views
     from worldline.pipeline.pairwise import reconstruct_pairwise
 
     torch.set_num_threads(threads)
     sample = worlds.sample("rooms", worlds.TEST_SEEDS[seed], views=count)
     loaded = pipeline.load(model, "cpu")
-    views = load_views(list(sample.images.numpy()), size=loaded.image_size)
+    views = load_views(list(sample.images.numpy()), size=loaded.image_size, fit="square")
     warm = pipeline.ReconstructOptions(alignment_iterations=iterations)
-    loaded.reconstruct_views(load_views(list(sample.images.numpy()[:2]), size=loaded.image_size), warm)
+    loaded.reconstruct_views(load_views(list(sample.images.numpy()[:2]), size=loaded.image_size, fit="square"), warm)
     with PeakMemory() as memory:
         started = time.perf_counter()
         if method == METHODS[0]:
@@ -84,11 +84,7 @@ def _measure(method: str, model: str, count: int, iterations: int, threads: int,
         else:
             scene = reconstruct_pairwise(loaded, views, warm, encode_once=method == METHODS[1])
         seconds = time.perf_counter() - started
-    import numpy as np
-
-    points = np.stack([view.points for view in scene.views])
-    poses = np.stack([view.camera.world_from_cam for view in scene.views])
-    score = score_scene(points, poses, truth_of(sample))
+    score = score_reconstruction(scene, truth_of(sample))
     network = scene.provenance.timings["network"]
     return {
         "seconds": seconds,
