@@ -106,6 +106,15 @@ def test_points_that_another_view_does_not_confirm_get_no_track(exact_scene: Sce
     assert pycolmap.Reconstruction(folder / "sparse" / "0").num_points3D() < 30
 
 
+def test_a_view_whose_surface_lies_elsewhere_observes_nothing(exact_scene: Scene, tmp_path: Path) -> None:
+    """Moved sideways, its depths still agree with what the others project into it; only the way back tells."""
+    aside = exact_scene.views[1].points + np.float32(0.2) * exact_scene.views[1].camera.world_from_cam[:3, 0]
+    moved = dataclasses.replace(exact_scene.views[1], points=aside.astype(np.float32))
+    scene = dataclasses.replace(exact_scene, views=(exact_scene.views[0], moved, *exact_scene.views[2:]))
+    model = pycolmap.Reconstruction(scene.export(tmp_path, ["colmap"])["colmap"] / "sparse" / "0")
+    assert model.images[1].num_points3D > 300 and model.images[2].num_points3D == 0
+
+
 def test_nerfstudio_reprojects_into_the_photo(exact_scene: Scene, exported: dict[str, Path]) -> None:
     document = json.loads((exported["nerfstudio"] / "transforms.json").read_text(encoding="utf-8"))
     assert np.array_equal(document["applied_transform"], np.eye(4)[:3])
