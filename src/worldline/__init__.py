@@ -29,7 +29,19 @@ __all__ = ["Camera", "ImageTransform", "Scene", "WorldlineError", "__version__",
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
-    if name in ("weights", "worlds", "scene", "inputs", "outputs", "models", "geometry", "types", "errors", "train", "eval"):
+    if name in (
+        "weights",
+        "worlds",
+        "scene",
+        "inputs",
+        "outputs",
+        "models",
+        "geometry",
+        "types",
+        "errors",
+        "train",
+        "eval",
+    ):
         return importlib.import_module(f"worldline.{name}")
     raise AttributeError(f"module 'worldline' has no attribute {name!r}")
 

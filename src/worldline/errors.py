@@ -37,4 +37,6 @@ class MissingExtraError(WorldlineError):
     """An optional dependency is not installed; the remedy is the pip command that adds it."""
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs an optional dependency.", f"Install it with: pip install 'worldline[{extra}]'")
+        super().__init__(
+            f"{feature} needs an optional dependency.", f"Install it with: pip install 'worldline[{extra}]'"
+        )

@@ -134,7 +134,9 @@ class Camera:
         """Optical centre in the world frame."""
         return self.world_from_cam[:3, 3]
 
-    def project(self, points: Float[np.ndarray, "*n 3"]) -> tuple[Float64[np.ndarray, "*n 2"], Float64[np.ndarray, "*n"]]:
+    def project(
+        self, points: Float[np.ndarray, "*n 3"]
+    ) -> tuple[Float64[np.ndarray, "*n 2"], Float64[np.ndarray, "*n"]]:
         """World points -> (pixels (x, y), depth along the optical axis). Depth <= 0 means behind the camera."""
         in_camera = np.asarray(points, np.float64) @ self.cam_from_world[:3, :3].T + self.cam_from_world[:3, 3]
         depth = in_camera[..., 2]

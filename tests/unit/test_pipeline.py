@@ -15,7 +15,7 @@ from worldline.models.config import MVDust3rConfig
 from worldline.models.mvdust3r import MVDust3r
 from worldline.pipeline import ReconstructOptions, Reconstructor
 from worldline.pipeline.memory import MemoryPlan, plan_memory
-from worldline.pipeline.single_pass import reference_first, run_network
+from worldline.pipeline.single_pass import run_network
 from worldline.types import Pointmaps
 
 SIZE = 96
@@ -146,11 +146,6 @@ def test_wrong_choices_are_named(
 def test_one_photo_is_refused_with_a_sentence(model: Reconstructor, sample: worlds.WorldSample) -> None:
     with pytest.raises(InputError, match="at least 2"):
         model.reconstruct(images_of(sample)[:1])
-
-
-def test_the_reference_is_fed_first() -> None:
-    assert reference_first([0, 3, 2, 1], 2).tolist() == [2, 3, 0, 1]
-    assert reference_first([0, 1], 0).tolist() == [0, 1]
 
 
 class Failing(Oracle):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,12 +65,6 @@ def reconstruct_pairwise(
         confidence_percent=options.confidence_percent,
         scale="arbitrary",
         provenance=provenance(model, options, {"pairs": len(edges), "method": "pairs + global alignment"}),
-    )
-    # pixels that other views contradict have confidence 0
-    contradicted = aligned.confidence.numpy() <= 0
-    scene = replace(
-        scene,
-        views=tuple(replace(view, mask=view.mask & ~bad) for view, bad in zip(scene.views, contradicted, strict=True)),
     )
     return finished(scene, timings, views)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +128,7 @@ class Reconstructor:
         from worldline.inputs import reference_order, stack
         from worldline.scene.assemble import build_scene
 
-        order = reference_first(reference_order(len(views), options.order), options.reference)
+        order = reference_order(len(views), options.order, options.references, first=options.reference)
         images = stack(views)[:, order].to(self.device)
         timings: dict[str, float] = {}
         started = time.perf_counter()
@@ -210,14 +209,6 @@ def choose_device(device: str | None) -> str:
     if str(device).split(":")[0] not in available:
         raise InputError(f"There is no device '{device}' here.", f"Choose one of: {', '.join(available)}.")
     return str(device)
-
-
-def reference_first(order: Sequence[int] | np.ndarray, reference: int) -> np.ndarray:
-    """The feeding order with the reference view moved to the front; the view that it displaces takes its place."""
-    order = np.array(order, dtype=np.int64)
-    place = int(np.flatnonzero(order == reference)[0])
-    order[[0, place]] = order[[place, 0]]
-    return order
 
 
 def run_network(

@@ -157,7 +157,7 @@ def _scene_view(
         depth=depth,
         confidence=confidence,
         mask=mask & (depth > 0),
-        source=None if view.source is None else str(view.source),
+        source=None if view.source is None else str(view.source.absolute()),
         timestamp=view.timestamp,
         sensor=view.sensor,
         pose_status=cameras.status[index],
