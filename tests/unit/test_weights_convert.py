@@ -265,3 +265,10 @@ def test_a_tensor_too_few_is_named(tmp_path: Path) -> None:
     text = published.constructor_text("AsymmetricCroCo3DStereoMultiView", published.MVDUST3R_OPTIONS)
     with pytest.raises(WeightsError, match=r"running_var"):
         weights.convert(published.write_pth(tmp_path / "a.pth", state, text), tmp_path / "out")
+
+
+def test_our_own_format_needs_no_conversion(tmp_path: Path) -> None:
+    folder = weights.convert(published.write_dust3r(tmp_path / "a.pth"), tmp_path / "out")
+    for path in (folder, folder / "model.safetensors"):
+        with pytest.raises(WeightsError, match="already in our own format"):
+            weights.convert(path, tmp_path / "again")

@@ -82,15 +82,20 @@ def _card(
 ) -> dict[str, Any]:
     from worldline import __version__
 
-    size = checkpoint.options.get("img_size", 224)
     file = path / "model.safetensors" if path.is_dir() else path
     return {
         "name": entry.id if entry else path.stem,
         "title": entry.title if entry else "converted from a local file",
         "license": entry.license if entry else UNKNOWN_TERMS,
         "domain": entry.domain if entry else "",
-        "image_size": entry.image_size if entry else int(max(size) if isinstance(size, tuple | list) else size),
+        "image_size": entry.image_size if entry else _trained_size(checkpoint.options.get("img_size")),
         "citation": entry.citation if entry else "",
         "source": {"file": file.name, "sha256": sha256_of(file), "bytes": file.stat().st_size, **origin},
         "converted": {"by": f"worldline {__version__}", "date": datetime.now(UTC).isoformat(timespec="seconds")},
     }
+
+
+def _trained_size(option: Any) -> int:
+    """Long side in pixels of the constructor's img_size, which is a number or (height, width)."""
+    sides = [side for side in (option if isinstance(option, tuple | list) else [option]) if isinstance(side, int)]
+    return max(sides, default=224)

@@ -50,10 +50,10 @@ def resolve(model: str | Path, *, repin: bool = False) -> Path:
 
 
 def info(model: str | Path) -> ModelInfo:
-    """What is known about a model; published ones need not be on this machine.
+    """What is known about a model. Registry ids need not be on this machine; files and hub ids are converted first.
 
     Raises:
-        WeightsError: unknown name.
+        WeightsError: unknown name, or a file that cannot be converted.
     """
     name = str(model)
     if name not in MODELS:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from worldline.errors import WeightsError
 from worldline.weights.files import read_json
+from worldline.weights.folder import is_model_folder
 from worldline.weights.literal import KNOWN_CLASSES, parse_constructor, plain_options
 from worldline.weights.sniff import SAFETENSORS, ZIP, checkpoint_kind, describe
 
@@ -66,6 +67,8 @@ def read_published(path: str | Path, *, ignore_options: bool = False) -> Publish
         path = path / "model.safetensors"
     if not path.is_file():
         raise WeightsError(f"{path} does not exist.", "Check the path of the checkpoint.")
+    if path.suffix == ".safetensors" and is_model_folder(path.parent):
+        raise WeightsError(f"{path} is already in our own format.", f"Use the folder {path.parent} as it is.")
     try:
         kind = checkpoint_kind(path)
         if kind is None:
