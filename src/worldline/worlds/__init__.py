@@ -13,6 +13,7 @@ from worldline.worlds.sampling import (
     sample,
     sample_batch,
 )
+from worldline.worlds.sheet import contact_sheet
 from worldline.worlds.world import World
 from worldline.worlds.write import write
 
@@ -23,6 +24,7 @@ __all__ = [
     "VALIDATION_SEEDS",
     "World",
     "WorldSample",
+    "contact_sheet",
     "describe",
     "render",
     "sample",

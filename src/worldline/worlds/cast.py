@@ -109,17 +109,13 @@ def _shell(tables: SceneTables, packets: Packets) -> tuple[Tensor, Tensor]:
     per_scene = len(packets.origin) // packets.scenes
     low = tables.room_low.repeat_interleave(per_scene, 0) - packets.origin
     high = tables.room_high.repeat_interleave(per_scene, 0) - packets.origin
-    distance = surface = None
+    distance = torch.full_like(packets.direction[0], torch.inf)
+    surface = torch.full_like(distance, -1, dtype=torch.int32)
     for axis, d in enumerate(packets.direction):
-        bound = torch.where(d > 0, high[:, axis, None], low[:, axis, None])
-        t = torch.where(d == 0, torch.inf, bound / d)
-        face = (d > 0).to(torch.int32) + 2 * axis
-        if distance is None:
-            distance, surface = t, face
-        else:
-            closer = t < distance
-            surface = torch.where(closer, face, surface)
-            distance = torch.minimum(distance, t)
+        t = torch.where(d > 0, high[:, axis, None], low[:, axis, None]) / d
+        closer = (t < distance) & (d != 0)
+        surface = torch.where(closer, (d > 0).to(torch.int32) + 2 * axis, surface)
+        distance = torch.where(closer, t, distance)
     return distance, surface
 
 
@@ -217,23 +213,24 @@ def _local_constants(table: KindTable, packets: Packets, row: Tensor, flat: Tens
 
 
 def _to_local(rotation: Tensor, dx: Tensor, dy: Tensor, dz: Tensor) -> Rows:
-    return tuple(
-        torch.addcmul(torch.addcmul(rotation[:, i, 0:1] * dx, rotation[:, i, 1:2], dy), rotation[:, i, 2:3], dz)
-        for i in range(3)
-    )
+    def component(i: int) -> Tensor:
+        return torch.addcmul(torch.addcmul(rotation[:, i, 0:1] * dx, rotation[:, i, 1:2], dy), rotation[:, i, 2:3], dz)
+
+    return component(0), component(1), component(2)
 
 
 def hit_box(rotation: Tensor, origin: Tensor, half: Tensor, planes: Tensor, surface: Tensor,
             dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:  # fmt: skip
     """Slab test. All ``hit_*`` functions return the entry distance [pair ray], infinite where there is none."""
     low, high = -half - origin, half - origin
-    near = far = None
+    slabs = []
     for i, d in enumerate(_to_local(rotation, dx, dy, dz)):
         inverse = d.reciprocal_()
         first, second = low[:, i : i + 1] * inverse, high[:, i : i + 1] * inverse
-        entry, leave = torch.minimum(first, second), torch.maximum(first, second)
-        near = entry if near is None else torch.maximum(near, entry)
-        far = leave if far is None else torch.minimum(far, leave)
+        slabs.append((torch.minimum(first, second), torch.maximum(first, second)))
+    (near_x, far_x), (near_y, far_y), (near_z, far_z) = slabs
+    near = torch.maximum(torch.maximum(near_x, near_y), near_z)
+    far = torch.minimum(torch.minimum(far_x, far_y), far_z)
     return torch.where((near <= far) & (near > NEAR), near, torch.inf)
 
 

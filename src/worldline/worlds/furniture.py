@@ -288,15 +288,15 @@ def clutter(builder: Builder, rng: np.random.Generator, limit: float, headroom: 
         parts, z = [], 0.0
         for _ in range(int(rng.integers(2, 5))):
             thick = rng.uniform(0.02, 0.045)
-            half = np.array([size * rng.uniform(0.55, 0.75), size * rng.uniform(0.4, 0.6), thick / 2])
-            parts.append(Part(BOX, np.array([0, 0, z + thick / 2]), half, material(builder, rng, "thing"),
+            extent = np.array([size * rng.uniform(0.55, 0.75), size * rng.uniform(0.4, 0.6), thick / 2])
+            parts.append(Part(BOX, np.array([0, 0, z + thick / 2]), extent, material(builder, rng, "thing"),
                               yaw_matrix(rng.normal(0, 0.2))))  # fmt: skip
             z += thick
             if z + 0.05 > headroom:
                 break
     else:  # a faceted solid
-        half = np.array([size * rng.uniform(0.45, 0.7), size * rng.uniform(0.45, 0.7), 0.5 * tall])
-        parts = [Part(POLYTOPE, np.array([0, 0, half[2]]), half, mat, np.eye(3), _polytope_planes(rng, half))]
+        extent = np.array([size * rng.uniform(0.45, 0.7), size * rng.uniform(0.45, 0.7), 0.5 * tall])
+        parts = [Part(POLYTOPE, np.array([0, 0, extent[2]]), extent, mat, np.eye(3), _polytope_planes(rng, extent))]
     return Thing(parts, (size, size), tall)
 
 
@@ -305,19 +305,19 @@ def loose_solid(builder: Builder, rng: np.random.Generator) -> Thing:
     size, mat = rng.uniform(0.15, 0.35), material(builder, rng, "thing")
     choice = rng.integers(0, 5)
     if choice == 0:
-        half = size * rng.uniform(0.6, 1.0, 3)
-        part = Part(BOX, np.array([0, 0, half[2]]), half, mat)
+        extent = size * rng.uniform(0.6, 1.0, 3)
+        part = Part(BOX, np.array([0, 0, extent[2]]), extent, mat)
     elif choice == 1:
         part = _upright(0, 0, 0, size * rng.uniform(0.8, 1.6), size, mat)
     elif choice == 2:
         radii = size * rng.uniform(0.6, 1.0, 3)
         part = Part(ELLIPSOID, np.array([0, 0, radii[2]]), radii, mat)
     elif choice == 3:
-        half = size * rng.uniform(0.6, 1.0, 3)
-        part = Part(POLYTOPE, np.array([0, 0, half[2]]), half, mat, np.eye(3), _polytope_planes(rng, half))
+        extent = size * rng.uniform(0.6, 1.0, 3)
+        part = Part(POLYTOPE, np.array([0, 0, extent[2]]), extent, mat, np.eye(3), _polytope_planes(rng, extent))
     else:
-        half, turn = size * rng.uniform(0.35, 0.7, 3), random_rotation(rng)
-        part = Part(BOX, np.array([0, 0, np.abs(turn[2]) @ half]), half, mat, turn)
+        extent, turn = size * rng.uniform(0.35, 0.7, 3), random_rotation(rng)
+        part = Part(BOX, np.array([0, 0, np.abs(turn[2]) @ extent]), extent, mat, turn)
     return Thing([part], (size, size), 2 * size)
 
 

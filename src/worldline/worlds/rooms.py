@@ -288,5 +288,5 @@ def _lights(room: Room, rng: np.random.Generator, window: tuple[np.ndarray, np.n
         tint = np.array([1.0 + warmth, 1.0, 1.0 - warmth])
         share = rng.uniform(0.8, 1.5) if index == 0 else rng.uniform(0.1, 0.5)
         colors.append(tint * power * share * (1.0 + 0.8 * focus))
-    position, axis, focus = (np.array([light[i] for light in lights], np.float64) for i in range(3))
-    return Lights(position, np.array(colors), axis, focus)
+    columns = [np.array([light[i] for light in lights], np.float64) for i in range(3)]
+    return Lights(columns[0], np.array(colors), columns[1], columns[2])

@@ -149,11 +149,22 @@ def _render(worlds: Sequence[World], height: int, width: int, device: torch.devi
     surface, normals, lit = (tiling.untile(t) for t in (hits.surface, hits.normals, hits.lit))
     light = soften(stage, tiling.untile(hits.light), edges(surface, normals, lit), *images, tiling)
     depth = tiling.untile(hits.depth)
-    fields = (
-        photograph(light, worlds), depth, tiling.untile(hits.points), normals, tiling.untile(hits.instance),
-        torch.isfinite(depth), matrices, poses,
-    )  # fmt: skip
-    return [WorldSample(*(f[i] for f in fields), w.layout, w.seed) for i, w in enumerate(worlds)]
+    photos, points, instance = photograph(light, worlds), tiling.untile(hits.points), tiling.untile(hits.instance)
+    return [
+        WorldSample(
+            images=photos[i],
+            depth=depth[i],
+            points=points[i],
+            normals=normals[i],
+            instance=instance[i],
+            valid=torch.isfinite(depth[i]),
+            intrinsics=matrices[i],
+            world_from_cam=poses[i],
+            layout=world.layout,
+            seed=world.seed,
+        )
+        for i, world in enumerate(worlds)
+    ]
 
 
 def sample(

@@ -134,19 +134,25 @@ def shadow(
     """1 where the main light is seen, 0 where something is between."""
     light = paint.light_position[:, 0].repeat_interleave(len(points) // scenes, 0)
     rays = points - light[:, None]
-    packets = Packets(light, tuple(rays[..., i].contiguous() for i in range(3)), scenes)
+    x, y, z = (rays[..., i].contiguous() for i in range(3))
+    packets = Packets(light, (x, y, z), scenes)
     return 1.0 - occluded(tables, packets).float()
 
 
 def radiance(
-    paint: Paint, tables: SceneTables, scene: Int[Tensor, "n"], index: Int[Tensor, "n"], point: Float[Tensor, "n 3"],
+    paint: Paint, tables: SceneTables, scene: Int[Tensor, "s"], index: Int[Tensor, "n"], point: Float[Tensor, "n 3"],
     normal: Float[Tensor, "n 3"], view: Float[Tensor, "n 3"], local: Tensor, uv: Tensor, footprint: Tensor,
     lit: Float[Tensor, "n"],
 ) -> Float[Tensor, "n 3"]:  # fmt: skip
-    """Light that leaves each hit towards the camera (linear). ``view`` are unit directions from camera to hit."""
+    """Light that leaves each hit towards the camera (linear).
+
+    ``view`` are unit directions from camera to hit; ``scene`` is the scene of each hit, or one for all of them.
+    """
     color, gloss, emission = paint.albedo(index, local, uv, footprint)
-    up = 0.5 + 0.5 * normal[:, 2:3]
-    total = color * paint.ambient[scene] * (0.6 + 0.4 * up) * _corner_shade(tables, scene, point)[:, None]
+    up = 0.6 + 0.2 * (1.0 + normal[:, 2])
+    received = paint.ambient[scene] * (up * _corner_shade(tables, scene, point))[:, None] + emission[:, None]
+    shine = torch.zeros_like(received)
+    glossy = bool((gloss > 0).any())
     for number in range(paint.light_position.shape[1]):
         offset = paint.light_position[scene, number] - point
         square = (offset * offset).sum(-1)
@@ -154,17 +160,21 @@ def radiance(
         lambert = (normal * to_light).sum(-1).clamp_min(0.0)
         focus = paint.light_focus[scene, number, 0]
         ahead = -(to_light * paint.light_axis[scene, number]).sum(-1)
-        beam = 1.0 + focus * (ahead.clamp_min(0.0) - 1.0)
-        power = paint.light_color[scene, number] * (beam / (square + 0.5))[:, None]
+        power = (1.0 + focus * (ahead.clamp_min(0.0) - 1.0)) / (square + 0.5)
         if number == 0:
-            lambert = lambert * lit
-        middle = torch.nn.functional.normalize(to_light - view, dim=-1)
-        shine = gloss * (normal * middle).sum(-1).clamp_min(0.0) ** 40 * (lambert > 0)
-        total = total + power * (color * lambert[:, None] + shine[:, None])
-    return total + color * emission[:, None]
+            power = power * lit
+        intensity = paint.light_color[scene, number]
+        received = torch.addcmul(received, intensity, (power * lambert)[:, None])
+        if glossy:
+            middle = torch.nn.functional.normalize(to_light - view, dim=-1)
+            lobe = (normal * middle).sum(-1).clamp_min(0.0) ** 2
+            lobe = (lobe**2) ** 2  # to the 8th; then to the 40th by another five
+            lobe = lobe * (lobe**2) ** 2
+            shine = torch.addcmul(shine, intensity, (power * gloss * lobe * (lambert > 0))[:, None])
+    return color * received + shine
 
 
-def _corner_shade(tables: SceneTables, scene: Int[Tensor, "n"], point: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
+def _corner_shade(tables: SceneTables, scene: Int[Tensor, "s"], point: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
     """Ambient light fades into the corners of a room; two walls always count, the one under the point included."""
     away = torch.cat([point - tables.room_low[scene], tables.room_high[scene] - point], -1).clamp_min(0.0)
     return (1.0 - 0.35 * torch.exp(-away * 4.0)).prod(-1)

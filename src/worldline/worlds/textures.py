@@ -29,11 +29,19 @@ def _random_table(device: str) -> Float32[Tensor, "c"]:
     return torch.as_tensor(values, device=device)
 
 
+@cache
+def _corner_table(device: str) -> Float32[Tensor, "c 8"]:
+    """The eight corners of every lattice cell side by side: one memory access per noise value instead of eight."""
+    cube = _random_table(device).view(_LATTICE, _LATTICE, _LATTICE)
+    shifts = [(-a, -b, -c) for a in (0, 1) for b in (0, 1) for c in (0, 1)]
+    return torch.stack([torch.roll(cube, shift, (0, 1, 2)).flatten() for shift in shifts], -1).contiguous()
+
+
 def lattice(i: Tensor, j: Tensor, k: Tensor) -> Float[Tensor, "n"]:
     """Uniform random number of an integer cell."""
     mask = _LATTICE - 1
     index = ((i & mask) << 12) | ((j & mask) << 6) | (k & mask)
-    return _random_table(str(i.device))[index]
+    return _random_table(str(i.device)).index_select(0, index)
 
 
 def cell_random(cell: Float[Tensor, "n 2"], channel: Tensor | int) -> Float[Tensor, "n"]:
@@ -48,17 +56,11 @@ def noise(p: Float[Tensor, "n 3"]) -> Float[Tensor, "n"]:
     base = torch.floor(p)
     f = p - base
     f = f * f * (3.0 - 2.0 * f)
-    i, j, k = base.int().unbind(-1)
-    mask = _LATTICE - 1
-    i0, i1 = (i & mask) << 12, ((i + 1) & mask) << 12
-    j0, j1 = (j & mask) << 6, ((j + 1) & mask) << 6
-    k0, k1 = k & mask, (k + 1) & mask
-    table = _random_table(str(p.device))
-    fx, fy, fz = f.unbind(-1)
-    a, b, c, d = i0 | j0, i0 | j1, i1 | j0, i1 | j1
-    low = torch.lerp(torch.lerp(table[a | k0], table[c | k0], fx), torch.lerp(table[b | k0], table[d | k0], fx), fy)
-    high = torch.lerp(torch.lerp(table[a | k1], table[c | k1], fx), torch.lerp(table[b | k1], table[d | k1], fx), fy)
-    return torch.lerp(low, high, fz)
+    i, j, k = (base.int() & (_LATTICE - 1)).unbind(-1)
+    value = _corner_table(str(p.device)).index_select(0, (i << 12) | (j << 6) | k)
+    value = torch.lerp(value[:, :4], value[:, 4:], f[:, 0:1])
+    value = torch.lerp(value[:, :2], value[:, 2:], f[:, 1:2])
+    return torch.lerp(value[:, 0], value[:, 1], f[:, 2])
 
 
 def fbm(p: Float[Tensor, "n 3"], octaves: int, footprint: Float[Tensor, "n"]) -> Float[Tensor, "n"]:

@@ -6,7 +6,7 @@ small. Ground truth always belongs to the ray through the pixel's centre.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,18 +53,24 @@ class Stage:
         points = packets.origin[:, None] + depth[..., None] * rays
         lit = shading.shadow(self.tables, self.paint, points, self.scenes)
         count, width = depth.shape
-        step = max(1, _CPU_PIXELS // width) if depth.device.type == "cpu" else count
         normals, light = torch.empty_like(points), torch.empty_like(points)
         instance = torch.empty_like(surface)
-        per_scene = count // self.scenes
-        for start in range(0, count, step):
-            part = slice(start, min(start + step, count))
-            scene = torch.arange(part.start, part.stop, device=depth.device) // per_scene
+        for part, scene in self._parts(count, width, depth.device):
             self._shade(
-                part, scene.repeat_interleave(width), surface, points, rays, depth, length, focal, lit,
-                (normals, light, instance),
+                part, scene, surface, points, rays, depth, length, focal, lit, (normals, light, instance)
             )  # fmt: skip
         return Hits(depth, surface, points, normals, instance, lit, light)
+
+    def _parts(self, count: int, width: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
+        """Packets to shade together, with their scene: all on a GPU, a cache-sized run of one scene on a CPU."""
+        per_scene = count // self.scenes
+        if device.type != "cpu":
+            yield slice(0, count), torch.arange(self.scenes, device=device).repeat_interleave(per_scene * width)
+            return
+        step = max(1, _CPU_PIXELS // width)
+        for scene in range(self.scenes):
+            for start in range(scene * per_scene, (scene + 1) * per_scene, step):
+                yield slice(start, min(start + step, (scene + 1) * per_scene)), torch.tensor([scene])
 
     def _shade(
         self, part: slice, scene: Tensor, surface: Tensor, points: Tensor, rays: Tensor, depth: Tensor, length: Tensor,

@@ -76,11 +76,12 @@ class Tiling:
         right = (x.float() - per_image(matrices[:, 0, 2])) / per_image(matrices[:, 0, 0])
         down = (y.float() - per_image(matrices[:, 1, 2])) / per_image(matrices[:, 1, 1])
         turn, count = world_from_cam[:, :3, :3], x.shape[1]
-        direction = tuple(
-            torch.addcmul(torch.addcmul(per_image(turn[:, i, 2]), per_image(turn[:, i, 0]), right),
-                          per_image(turn[:, i, 1]), down).flatten(0, 1)
-            for i in range(3)
-        )  # fmt: skip
+
+        def component(i: int) -> Tensor:
+            along = torch.addcmul(per_image(turn[:, i, 2]), per_image(turn[:, i, 0]), right)
+            return torch.addcmul(along, per_image(turn[:, i, 1]), down).flatten(0, 1)
+
+        direction = component(0), component(1), component(2)
         length = (1.0 + right * right + down * down).sqrt().flatten(0, 1)
         origin = world_from_cam[:, :3, 3].float().repeat_interleave(count, 0)
         focal = matrices[:, 0, 0].float().repeat_interleave(count, 0)

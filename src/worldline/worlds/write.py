@@ -88,8 +88,11 @@ def _write_scene(sample: sampling.WorldSample, target: Path, image_format: str) 
         views, height, width = sample.depth.shape
         for view in range(views):
             image, depth = f"images/{view:06d}.{image_format}", f"depth/{view:06d}.png"
-            options = {"quality": 92, "subsampling": 0} if image_format == "jpg" else {}
-            Image.fromarray(sample.images[view].cpu().numpy()).save(scratch / image, **options)
+            photo = Image.fromarray(sample.images[view].cpu().numpy())
+            if image_format == "jpg":
+                photo.save(scratch / image, quality=92, subsampling=0)
+            else:
+                photo.save(scratch / image)
             Image.fromarray(_millimetres(sample, view)).save(scratch / depth)
             matrix = sample.intrinsics[view].cpu().numpy()
             frames.append({
