@@ -16,7 +16,10 @@ def test_help_names_every_verb(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_help_is_fast_because_nothing_heavy_is_imported() -> None:
-    code = "import sys, worldline.cli as c; c.main(['--help']); print([m for m in ('torch', 'numpy', 'pycolmap') if m in sys.modules])"
+    code = (
+        "import sys, worldline.cli as c; c.main(['--help']); "
+        "print([m for m in ('torch', 'numpy', 'pycolmap') if m in sys.modules])"
+    )
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip().endswith("[]")

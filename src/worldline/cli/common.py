@@ -12,7 +12,6 @@ from rich.table import Table
 from worldline.errors import InputError
 
 if TYPE_CHECKING:
-    from worldline.pipeline import Reconstructor
     from worldline.scene import Scene
 
 
@@ -38,12 +37,6 @@ def source_of(paths: Sequence[str]) -> str | list[str]:
     if not paths:
         raise InputError("No photos were named.", "Give a folder, photos, a glob in quotes, a zip or a video.")
     return paths[0] if len(paths) == 1 else list(paths)
-
-
-def print_licence(out: Console, model: Reconstructor) -> None:
-    """Say whose terms the weights have, when they are not the project's own."""
-    if model.license and not model.license.startswith("Apache-2.0"):
-        out.print(f"[bold]weights {model.name}[/]: licence {model.license}")
 
 
 def print_scene(out: Console, scene: Scene, folder: Path, written: Mapping[str, Path]) -> None:

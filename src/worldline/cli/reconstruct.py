@@ -57,7 +57,7 @@ def run(argv: list[str]) -> int:
 
 def execute(arguments: Reconstruct) -> int:
     """Validate what can be validated first, then reconstruct, save, export and say what was written."""
-    from worldline.cli.common import console, parse_formats, print_licence, print_scene, source_of
+    from worldline.cli.common import console, parse_formats, print_scene, source_of
     from worldline.inputs import attach_cameras, read_known_cameras
     from worldline.outputs.export import check_formats
     from worldline.pipeline import ReconstructOptions, load
@@ -70,7 +70,6 @@ def execute(arguments: Reconstruct) -> int:
     out = console(quiet=arguments.quiet)
     known = read_known_cameras(arguments.cameras) if arguments.cameras else None
     model = load(arguments.model, arguments.device)
-    print_licence(out, model)
     options = ReconstructOptions(
         size=arguments.size,
         fit=arguments.fit,
