@@ -22,6 +22,7 @@ class PointmapConfig:
     decoder_heads: int = 12  # attention heads per decoder block
     mlp_ratio: float = 4.0  # width of the MLPs relative to the tokens
     rope_base: float = 100.0  # base of the rotary frequencies
+    photo_position: bool = False  # also tell the encoder where in the photo a token lies (not in the published models)
     depth_mode: str = "exp"  # raw output -> points: exp, square or linear
     confidence_mode: str = "exp"  # raw output -> confidence: exp or sigmoid
     confidence_min: float = 1.0  # smallest confidence
@@ -93,6 +94,7 @@ class MVDust3rConfig(PointmapConfig):
             decoder_dim=192,
             decoder_depth=4,
             decoder_heads=3,
+            photo_position=True,
             image_skip=False,
             gaussians=False,
         )

@@ -215,7 +215,7 @@ class PairDecoder(nn.Module):
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Tokens of both images after the asked layers (0 = encoder output); only the last layer is normalised."""
         tokens1, tokens2 = self.embed(encoded1).unsqueeze(1), self.embed(encoded2).unsqueeze(1)
-        kept1, kept2 = ([encoded1], [encoded2]) if 0 in layers else ([], [])
+        kept = {0: (encoded1, encoded2)} if 0 in layers else {}
         depth = len(self.reference_blocks)
         for layer, (block1, block2) in enumerate(zip(self.reference_blocks, self.source_blocks, strict=True), start=1):
             tokens1, tokens2 = (
@@ -223,10 +223,9 @@ class PairDecoder(nn.Module):
                 _read_other(block2, tokens2, tokens1, rope2, rope1),
             )
             if layer in layers:
-                last = layer == depth
-                kept1.append((self.norm(tokens1) if last else tokens1).squeeze(1))
-                kept2.append((self.norm(tokens2) if last else tokens2).squeeze(1))
-        return kept1, kept2
+                both = (self.norm(tokens1), self.norm(tokens2)) if layer == depth else (tokens1, tokens2)
+                kept[layer] = both[0].squeeze(1), both[1].squeeze(1)
+        return [kept[layer][0] for layer in layers], [kept[layer][1] for layer in layers]
 
 
 def _read_other(

@@ -7,6 +7,8 @@ what they learned in the different paths.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import torch
@@ -24,6 +26,7 @@ from worldline.models.layers.trunk import Encoder, check_image_sizes, decoder_bl
 from worldline.types import GaussianMaps, Pointmaps
 
 DEFAULT_REFERENCES = 4  # the published number of reference paths
+CPU_CHUNK_TOKENS = 2048  # tokens that go through a decoder block at a time
 
 
 class MVDust3r(nn.Module):
@@ -207,13 +210,14 @@ class CrossReferenceDecoder(nn.Module):
         state = self.embed(tokens)[:, slots]  # batch path slot token channel, slot 0 is the path's reference
         last = len(self.reference_blocks) - 1
         for layer in range(last + 1):
-            state = exchange_views(self.reference_blocks[layer], self.source_blocks[layer], state.flatten(0, 1), rope)
+            roles = self.reference_blocks[layer], self.source_blocks[layer]
+            state = _group_by_group(partial(exchange_views, *roles, rope=rope), state.flatten(0, 1))
             state = state.unflatten(0, (-1, paths))
             if self.fusion_blocks is not None:
                 by_view = state[:, path.T, slots.T]  # batch view path token channel
                 only_first = first_path_only and layer == last
-                by_view = exchange_paths(self.fusion_blocks[layer], by_view.flatten(0, 1), rope, only_first)
-                by_view = by_view.unflatten(0, (-1, views))
+                fuse = partial(exchange_paths, self.fusion_blocks[layer], rope=rope, only_first=only_first)
+                by_view = _group_by_group(fuse, by_view.flatten(0, 1)).unflatten(0, (-1, views))
                 if layer == last:
                     return self.norm(by_view).transpose(1, 2)
                 state = by_view.transpose(1, 2)[:, path, slots]
@@ -230,10 +234,8 @@ def exchange_views(
 ) -> Float[Tensor, "group slot token channel"]:
     """Every view reads all other views of its path; slot 0, the reference, with weights of its own."""
     reference_block, source_block = cast(DecoderBlock, reference_block), cast(DecoderBlock, source_block)
-    memory = reference_block.remember(tokens[:, 1:], rope).everything()
-    reference = reference_block(tokens[:, :1], memory, rope)
-    memory = source_block.remember(tokens, rope).everything_else(first=1)
-    sources = source_block(tokens[:, 1:], memory, rope)
+    reference = reference_block(tokens[:, :1], reference_block.remember(tokens[:, 1:], rope).everything(), rope)
+    sources = source_block(tokens[:, 1:], source_block.remember(tokens, rope).everything_else(first=1), rope)
     return torch.cat((reference, sources), dim=1)
 
 
@@ -248,6 +250,26 @@ def exchange_paths(
     if only_first:
         return block(tokens[:, :1], block.remember(tokens[:, 1:], rope).everything(), rope)
     return block(tokens, block.remember(tokens, rope).everything_else(), rope)
+
+
+def _group_by_group(
+    step: Callable[[Float[Tensor, "group set token channel"]], Float[Tensor, "group set_out token channel"]],
+    tokens: Float[Tensor, "group set token channel"],
+) -> Float[Tensor, "group set_out token channel"]:
+    """Bound the memory of a step without autograd on a CPU: groups do not see each other, so a few go at a time.
+
+    A chunk holds enough tokens to keep the matrix products efficient, so this costs no time.
+    """
+    groups = tokens.shape[0]
+    size = max(1, CPU_CHUNK_TOKENS // tokens.shape[1:3].numel())
+    if torch.is_grad_enabled() or tokens.device.type != "cpu" or size >= groups:
+        return step(tokens)
+    result = None
+    for start in range(0, groups, size):
+        piece = step(tokens[start : start + size])
+        result = piece.new_empty(groups, *piece.shape[1:]) if result is None else result
+        result[start : start + size] = piece
+    return cast(Tensor, result)
 
 
 def as_pairwise(model: MVDust3r) -> Dust3r:

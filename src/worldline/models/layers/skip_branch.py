@@ -57,6 +57,7 @@ class SkipBranch(nn.Module):
                 maps = layer(maps)
             else:
                 weight, bias = layer.folded()
+                weight = weight.contiguous(memory_format=torch.channels_last)
                 maps = conv2d(maps, weight, bias, padding=layer.conv.kernel_size[0] // 2)
             if index < last:
                 maps = selu(maps, inplace=True)

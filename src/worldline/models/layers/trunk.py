@@ -12,6 +12,7 @@ from worldline.errors import InputError
 from worldline.models.config import PointmapConfig
 from worldline.models.layers.blocks import NORM_EPS, DecoderBlock, EncoderBlock, init_linear_layers
 from worldline.models.layers.patch_embed import PatchEmbed
+from worldline.models.layers.position import PhotoPosition
 from worldline.models.layers.rope import RopeTable, grid_rope
 
 
@@ -21,6 +22,7 @@ class Encoder(nn.Module):
     def __init__(self, config: PointmapConfig) -> None:
         super().__init__()
         self.patch_embed = PatchEmbed(config.patch_size, config.encoder_dim)
+        self.position = PhotoPosition(config.encoder_dim) if config.photo_position else None
         self.blocks = nn.ModuleList(
             EncoderBlock(config.encoder_dim, config.encoder_heads, config.mlp_ratio)
             for _ in range(config.encoder_depth)
@@ -34,7 +36,10 @@ class Encoder(nn.Module):
         """Tokens of images in [-1, 1] whose sides are multiples of the patch size."""
         rows, columns = self.patch_embed.grid(*images.shape[-2:])
         rope = grid_rope(rows, columns, self.head_dim, self.rope_base, images.device)
-        return self.transform(self.patch_embed(images), rope)
+        tokens = self.patch_embed(images)
+        if self.position is not None:
+            tokens = self.position(tokens, rows, columns)
+        return self.transform(tokens, rope)
 
     def transform(
         self, tokens: Float[Tensor, "batch token channel"], rope: RopeTable
