@@ -251,7 +251,7 @@ class Run:
         rng = np.random.default_rng([self.recipe.seed, number])
         views = int(rng.integers(stage.views[0], stage.views[1] + 1))
         scenes = max(1, stage.views_per_step // views)
-        return data.draw_batch(self._pool(), rng, scenes, views, stage.size), stage
+        return data.draw_batch(self._pool(), rng, scenes, views, stage.size, stage.least_overlap), stage
 
     def _pool(self) -> list[Path]:
         if time.monotonic() - self._files_read > _POOL_REFRESH_SECONDS:

@@ -21,6 +21,7 @@ class Stage:
     views: tuple[int, int] = (2, 4)  # fewest and most views of a scene, drawn per step
     views_per_step: int = 48  # a step takes as many scenes as fit
     references: int = 1  # reference paths, at most one per view; 1 trains the plain path, 2 to 4 also the fusion
+    least_overlap: float = 0.15  # share of pixels that a view has in common with a view chosen before it
     learning_rate: float = 1.0  # factor on the recipe's learning rate
 
 
@@ -86,12 +87,13 @@ def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, mi
         validation_pool=validation_pool,
         minutes=minutes,
         stages=(
+            Stage(until=0.3, size=112, views=(2, 3), views_per_step=24, least_overlap=0.35),
             Stage(until=0.48, size=112, views=(2, 5), views_per_step=24),
             Stage(until=0.62, size=112, views=(3, 8), views_per_step=16, references=4),
             Stage(until=0.84, size=224, views=(2, 6), views_per_step=12),
             Stage(until=1.0, size=224, views=(3, 6), views_per_step=8, references=4),
         ),
-        learning_rate=7e-4,
+        learning_rate=1e-3,
         warmup_steps=300,
         precision="bfloat16",
         threads=2,
