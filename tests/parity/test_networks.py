@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from network_vectors import ROTATION, assert_close, build, read, weights
 
 from worldline.errors import WeightsError
+from worldline.models.config import Dust3rConfig, MVDust3rConfig
 from worldline.models.dust3r import Dust3r
 from worldline.models.layers.rope import apply_rope, rope_table
 from worldline.models.mvdust3r import MVDust3r
 from worldline.weights.official import from_official
 
+SHAPES = Path(__file__).resolve().parents[3] / "shared" / "reference" / "state_dict_shapes"
 GAUSSIAN_FIELDS = {"scale": "scales", "rotation": "rotations", "opacity": "opacities", "rgb": "colors"}
 
 
@@ -176,3 +181,24 @@ def test_a_state_dict_that_does_not_fit_is_refused_by_name(change, message: str)
     change(state)
     with pytest.raises(WeightsError, match=message):
         from_official(state, document)
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHAPES.is_dir(), reason="the tables of published shapes lie beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "fused"),
+    [
+        ("DUSt3R_ViTLarge_BaseDecoder_224_linear", None),
+        ("DUSt3R_ViTLarge_BaseDecoder_512_linear", None),
+        ("DUSt3R_ViTLarge_BaseDecoder_512_dpt", None),
+        ("MVD", False),
+        ("MVDp", True),
+    ],
+)
+def test_published_sizes_are_recognised_without_options(name: str, fused: bool | None) -> None:
+    entries = json.loads((SHAPES / f"{name}.json").read_text())["tensors"]
+    model = from_official({key: torch.empty(shape, device="meta") for key, (_, shape) in entries.items()})
+    if fused is None:
+        assert model.config == Dust3rConfig.published("dpt" if name.endswith("dpt") else "linear")
+    else:
+        assert model.config == MVDust3rConfig.published(fused_references=fused)
