@@ -191,7 +191,7 @@ class Views:
 
 @dataclass(frozen=True)
 class GaussianMaps:
-    """One 3D Gaussian per pixel, centred on that pixel's point (MV-DUSt3R section 3.4). All values are final (activated)."""
+    """One 3D Gaussian per pixel, centred on that pixel's point (MV-DUSt3R section 3.4); values are final."""
 
     scales: Float[Tensor, "*batch height width 3"]  # standard deviations, in units of the pointmap
     rotations: Float[Tensor, "*batch height width 4"]  # unit quaternions w, x, y, z

@@ -46,8 +46,9 @@ def run(argv: list[str]) -> int:
 
 
 def _single_pass(arguments: SinglePass) -> int:
-    from worldline.cli.common import console, markdown_table, parse_counts, write_json
+    from worldline.cli.common import console, markdown_table, parse_counts
     from worldline.eval.single_pass import compare_single_pass
+    from worldline.files import write_json
 
     counts = parse_counts(arguments.views)
     out = console()

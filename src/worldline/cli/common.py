@@ -70,18 +70,3 @@ def markdown_table(records: Sequence[Mapping[str, object]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(f"{record[column]}" for column in columns) + " |" for record in records]
     return "\n".join(lines)
-
-
-def write_json(path: Path, records: Sequence[Mapping[str, object]]) -> None:
-    """Write records through a temporary name."""
-    import json
-
-    from worldline.errors import OutputError
-
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(records, indent=1), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.", "Choose another place with -o.") from error

@@ -46,7 +46,8 @@ class Real:
 def run(argv: list[str]) -> int:
     """Parse the arguments, measure, print a Markdown table."""
     arguments = tyro.extras.subcommand_cli_from_dict({"rooms": Rooms, "real": Real}, args=argv, prog="worldline eval")
-    from worldline.cli.common import console, markdown_table, parse_counts, write_json
+    from worldline.cli.common import console, markdown_table, parse_counts
+    from worldline.files import write_json
     from worldline.pipeline import load
 
     counts = parse_counts(arguments.views)

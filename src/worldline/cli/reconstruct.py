@@ -58,10 +58,10 @@ def run(argv: list[str]) -> int:
 def execute(arguments: Reconstruct) -> int:
     """Validate what can be validated first, then reconstruct, save, export and say what was written."""
     from worldline.cli.common import console, parse_formats, print_scene, source_of
+    from worldline.files import check_writable
     from worldline.inputs import attach_cameras, read_known_cameras
     from worldline.outputs.export import check_formats
     from worldline.pipeline import ReconstructOptions, load
-    from worldline.scene.files import check_writable
 
     formats = parse_formats(arguments.to)
     check_formats(formats)

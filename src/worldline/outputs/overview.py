@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image, ImageDraw
 
-from worldline.errors import OutputError
+from worldline.files import replacing_file, reporting
 from worldline.types import Camera
 
 if TYPE_CHECKING:
@@ -27,13 +27,9 @@ def write_overview(scene: Scene, path: str | Path, *, tile: int = 160, max_colum
         OutputError: the folder is missing or cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        Image.fromarray(draw_overview(scene, tile=tile, max_columns=max_columns)).save(temporary, quality=90)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error}.", "Choose another place with -o.") from error
+    picture = Image.fromarray(draw_overview(scene, tile=tile, max_columns=max_columns))
+    with reporting(path), replacing_file(path) as temporary:
+        picture.save(temporary, quality=90)
     return path
 
 

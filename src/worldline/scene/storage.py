@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from worldline.errors import InputError, OutputError
-from worldline.scene.files import make_folder, replacing_file, reporting, temporary_folder
+from worldline.files import make_folder, replacing_file, reporting, temporary_folder
 from worldline.scene.scene import Scene, SceneView
 from worldline.types import Camera, Gaussians, ImageTransform, Provenance, Tracks
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from worldline.errors import WeightsError
+from worldline.files import write_json
 from worldline.models.config import PointmapConfig
-from worldline.weights.files import combined_sha256, home, read_json, replacing_folder, sha256_of, write_json
+from worldline.weights.files import combined_sha256, home, read_json, replacing_folder, sha256_of
 from worldline.weights.folder import CONFIG, FORMAT, WEIGHTS, is_model_folder, read_info, weight_files
 from worldline.weights.hub import download, looks_like_hub_id, revision_of
 from worldline.weights.model_info import ModelInfo, Source

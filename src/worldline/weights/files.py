@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -15,11 +13,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from worldline.errors import OutputError, WeightsError, WorldlineError
+from worldline.errors import WeightsError
+from worldline.files import reporting
 
 HOME_VARIABLE = "WORLDLINE_HOME"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def home() -> Path:
@@ -62,40 +59,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise WeightsError(f"{path} is damaged: it holds no JSON object.", "Get or convert the model again.")
     return values
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a JSON object so that readers see the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    with reporting(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def reporting(path: Path) -> Iterator[None]:
-    """Turn operating-system errors of the block into :class:`OutputError` about ``path``."""
-    try:
-        yield
-    except WorldlineError:
-        raise
-    except Exception as error:
-        number = getattr(error, "errno", None)
-        if number is None and (found := re.search(r"os error (\d+)", str(error))):  # safetensors tells it as text
-            number = int(found[1])
-        if number is None:
-            raise
-        if number in _FULL:
-            cause, remedy = "the disk is full", "Free some space or choose a folder on another disk."
-        elif number in _FORBIDDEN:
-            cause, remedy = "there is no permission to write there", "Choose a folder that you may write to."
-        else:
-            cause, remedy = os.strerror(number), "Check the path and the disk."
-        raise OutputError(f"Cannot write {path}: {cause}.", remedy) from error
 
 
 @contextmanager

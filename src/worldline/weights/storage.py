@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from worldline.errors import OutputError, WeightsError
-from worldline.weights.files import replacing_folder, sha256_of, write_json
+from worldline.files import write_json
+from worldline.weights.files import replacing_folder, sha256_of
 from worldline.weights.folder import (
     AGAIN,
     CARD,

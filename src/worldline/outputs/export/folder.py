@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worldline.errors import OutputError
-from worldline.scene.files import make_folder, replacing_file, reporting, temporary_folder
+from worldline.files import make_folder, replacing_file, reporting, temporary_folder
 
 MANIFEST = ".worldline-exports.json"  # names of the files that we wrote here and may therefore replace
 _FORMAT = "worldline-exports"

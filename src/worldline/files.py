@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import re
 import shutil
 import uuid
@@ -76,6 +77,15 @@ def replacing_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: object) -> None:
+    """Write JSON so that readers see the old file or the new one, never a part; missing parents are made."""
+    with reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_file(path) as temporary:
+            text = json.dumps(values, indent=2, ensure_ascii=False, default=str)
+            temporary.write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
