@@ -200,24 +200,21 @@ def _extend(
     count = len(spare.world_from_cam)
     if count == 0:
         return poses, points, depth, spare
-    if len(poses) == 0:
-        chosen, best = [0], np.full(count, 0.0)
-    else:
-        chosen, best = [], seen_share(spare.points, poses, depth, fov).max(1)
-    among = seen_share(spare.points, spare.world_from_cam, spare.depth, fov)
     centers = spare.world_from_cam[:, :3, 3]
-    for index in chosen:
-        best = np.maximum(best, among[:, index])
+    chosen: list[int] = []
+    best, apart = np.full(count, 0.5 * sum(band)), np.ones(count, bool)  # the very first view fits anywhere
+    if len(poses):
+        best = seen_share(spare.points, poses, depth, fov).max(1)
+        apart = (np.linalg.norm(centers[:, None] - poses[None, :, :3, 3], axis=-1) >= 0.2).all(1)
     while len(poses) + len(chosen) < views:
-        apart = np.ones(count, bool)
-        for used in (*poses[:, :3, 3], *(centers[i] for i in chosen)):
-            apart &= np.linalg.norm(centers - used, axis=1) >= 0.2
-        apart[chosen] = False
         fitting = np.flatnonzero(apart & (best >= band[0]) & (best <= band[1]))
         if len(fitting) == 0:
             break
-        chosen.append(int(fitting[0]))
-        best = np.maximum(best, among[:, chosen[-1]])
+        new = fitting[:1]
+        share = seen_share(spare.points, spare.world_from_cam[new], spare.depth[new], fov)[:, 0]
+        best = share if len(poses) + len(chosen) == 0 else np.maximum(best, share)
+        apart &= np.linalg.norm(centers - centers[new], axis=1) >= 0.2
+        chosen.append(int(new[0]))
     rest = np.setdiff1d(np.arange(count), chosen)
     left = _Candidates(*(getattr(spare, f)[rest] for f in _Candidates.__dataclass_fields__))
     return (

@@ -83,10 +83,11 @@ class Room:
             turn = yaw_matrix(yaw)[:2, :2]
             gap = 0.02 + (0.06 * self.rng.random() if self.rng.random() < 0.3 else 0.0)
             position = middle + turn @ np.array([self.rng.uniform(-room_left, room_left), thing.half[1] + gap])
-            if self.is_free(position, thing.half, yaw):
+            along = float(position[1] if wall < 2 else position[0])
+            span = (along - thing.half[0], along + thing.half[0], 0.0, thing.height)
+            if self.is_free(position, thing.half, yaw) and self.wall_is_free(wall, span):
                 self.put(thing, position, yaw)
-                along = float(position[1] if wall < 2 else position[0])
-                self.on_wall.append((wall, along - thing.half[0], along + thing.half[0], 0.0, thing.height))
+                self.on_wall.append((wall, *span))
                 return True
         return False
 
@@ -139,6 +140,11 @@ class Room:
                 budget -= 1
                 self.count += 1
 
+    def wall_is_free(self, wall: int, span: tuple[float, float, float, float]) -> bool:
+        """Whether nothing hangs on or stands before (low u, high u, low z, high z) of a wall."""
+        left, right, low, high = span
+        return all(w != wall or right < a or left > b or high < c or low > d for w, a, b, c, d in self.on_wall)
+
     def hang(self, wall: int, half: tuple[float, float], low: float, high: float) -> tuple[float, float] | None:
         """A free place (along, height) on a wall for a rectangle, or None."""
         _, half_length, _ = self.wall_frame(wall)
@@ -148,7 +154,7 @@ class Room:
             u = self.rng.uniform(-half_length + half[0] + 0.05, half_length - half[0] - 0.05)
             z = self.rng.uniform(low + half[1], high - half[1])
             box = (u - half[0] - 0.05, u + half[0] + 0.05, z - half[1] - 0.05, z + half[1] + 0.05)
-            if all(w != wall or box[1] < a or box[0] > b or box[3] < c or box[2] > d for w, a, b, c, d in self.on_wall):
+            if self.wall_is_free(wall, box):
                 self.on_wall.append((wall, *box))
                 return u, z
         return None

@@ -147,7 +147,8 @@ def _render(worlds: Sequence[World], height: int, width: int, device: torch.devi
     stage, tiling = Stage(worlds, device), Tiling(scenes, views, height, width)
     hits = stage.trace(*tiling.packets(*images))
     surface, normals, lit = (tiling.untile(t) for t in (hits.surface, hits.normals, hits.lit))
-    light = soften(stage, tiling.untile(hits.light), edges(surface, normals, lit), *images, tiling)
+    light = tiling.untile(hits.light)
+    light = soften(stage, light, edges(surface, normals, lit, light), *images, tiling)
     depth = tiling.untile(hits.depth)
     photos, points, instance = photograph(light, worlds), tiling.untile(hits.points), tiling.untile(hits.instance)
     return [

@@ -191,9 +191,11 @@ def photograph(
         values = np.stack([getattr(w.photo, name) for w in worlds])
         return torch.as_tensor(values, dtype=torch.float32, device=device).view(scenes, views, 1, 1, -1)
 
+    # one exposure per set: a middle tone in the middle, but the bright twentieth must not burn out much
     luminance = light.mean(-1).flatten(1)
-    middle = luminance[:, :: max(1, luminance.shape[1] // 8192)].median(1).values
-    light = light * (0.25 / middle.clamp_min(1e-4)).view(-1, 1, 1, 1, 1)
+    luminance = luminance[:, :: max(1, luminance.shape[1] // 8192)].sort(1).values
+    middle, bright = (luminance[:, int(share * (luminance.shape[1] - 1))].clamp_min(1e-4) for share in (0.5, 0.95))
+    light = light * torch.minimum(0.24 / middle, 1.2 / bright).view(-1, 1, 1, 1, 1)
     light = light * torch.exp2(per_view("exposure")) * per_view("white_balance")
     y = torch.linspace(-1, 1, height, device=device)[:, None, None]
     x = torch.linspace(-1, 1, width, device=device)[None, :, None]

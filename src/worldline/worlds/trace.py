@@ -94,14 +94,16 @@ def edges(
     surface: Int[Tensor, "scene view height width"],
     normals: Float[Tensor, "scene view height width 3"],
     lit: Float[Tensor, "scene view height width"],
+    light: Float[Tensor, "scene view height width 3"],
 ) -> Bool[Tensor, "scene view height width"]:
-    """Both pixels of each pair of neighbours that differ in solid, face or side of a shadow."""
+    """Both pixels of each pair of neighbours that differ in solid, face or side of a shadow, and visibly in light."""
     mask = torch.zeros_like(surface, dtype=torch.bool)
     for axis in (2, 3):
         size = surface.shape[axis] - 1
         near, far = (slice(None),) * axis + (slice(0, size),), (slice(None),) * axis + (slice(1, size + 1),)
         differs = (surface[near] != surface[far]) | (lit[near] != lit[far])
         differs |= (normals[near] * normals[far]).sum(-1) < 0.8
+        differs &= (light[near] - light[far]).abs().sum(-1) > 0.08 * (light[near] + light[far]).sum(-1)
         mask[near] |= differs
         mask[far] |= differs
     return mask
