@@ -9,6 +9,7 @@ import torch
 from worldline import worlds
 from worldline.worlds import cast as casting
 from worldline.worlds import trace
+from worldline.worlds.shading import hit_geometry
 from worldline.worlds.views import Tiling, intrinsics
 from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, random_rotation
 
@@ -145,3 +146,29 @@ def test_shadows_agree_with_an_independent_march():
     assert 0.05 < lit.float().mean() < 0.999
     assert (blocked & lit).float().mean() < 0.002  # the march may step over nothing that the rays see
     assert (~blocked & ~lit).float().mean() < 0.05  # thin solids between two steps, other kinds of solids
+
+
+@pytest.mark.parametrize("kind", [BOX, ELLIPSOID, CYLINDER, POLYTOPE])
+def test_normals_are_perpendicular_to_the_surface(kind):
+    """Against the tangents spanned by the hits of two slightly turned rays."""
+    half = torch.tensor([0.4, 0.4, 0.8]) if kind == CYLINDER else HALF
+    planes = torch.cat([torch.cat([torch.eye(3), -torch.eye(3)]), torch.cat([half, half])[:, None]], 1)
+    planes[0] = torch.tensor([0.8, 0.6, 0.0, 0.4])  # a slanted cut
+    table = one_table(kind, ROTATION, half, planes)
+    directions = torch.nn.functional.normalize(fan(), dim=-1)
+    step = 2e-3 * torch.tensor([[1.0, 0.3, 0.0], [-0.2, 1.0, 0.1]])
+    points, hits = [], []
+    for turned in (directions, directions + step[0], directions + step[1]):
+        distance, hit = shoot(table, turned)
+        points.append(ORIGIN + distance[:, None] * turned)
+        hits.append(hit)
+    chosen = hits[0] & hits[1] & hits[2]
+    frames = (torch.tensor([kind]), CENTER[None], ROTATION[None], half[None], planes[None])
+    index, surface = torch.zeros(int(chosen.sum()), dtype=torch.int64), torch.full((int(chosen.sum()),), SHELL_FACES)
+    normal, local, _ = hit_geometry(frames, index, surface, points[0][chosen], directions[chosen])
+    assert torch.allclose(local, (points[0][chosen] - CENTER) @ ROTATION, atol=1e-5)
+    assert ((normal * directions[chosen]).sum(-1) <= 0).all()
+    tangent = torch.linalg.cross(points[1][chosen] - points[0][chosen], points[2][chosen] - points[0][chosen])
+    agreement = (torch.nn.functional.normalize(tangent, dim=-1) * normal).sum(-1).abs()
+    assert (agreement > 0.995).float().mean() > 0.93  # the rest straddle an edge or graze the outline
+    assert agreement.median() > 0.9999

@@ -181,12 +181,15 @@ def test_camera_sets_overlap_and_keep_their_distance():
 
 
 def test_cameras_stay_clear_of_solids():
-    for seed in worlds.TRAIN_SEEDS[:6]:
-        world = worlds.describe("rooms", seed, views=8)
+    for seed in worlds.TRAIN_SEEDS[:25]:
+        world = worlds.describe("rooms", seed, views=6)
         centers = world.cameras.world_from_cam[:, :3, 3]
-        assert cameras.distance_to_solids(centers, world.primitives).min() >= 0.3
-        assert (centers > world.room_low + 0.3).all()
-        assert (centers < world.room_high - 0.3).all()
+        # the corner of a 90 degree view then sees nothing below z = 0.3
+        assert (
+            cameras.distance_to_solids(centers, world.primitives).min() >= 0.5
+        )  # the corner of a 90 degree view then sees no z below 0.3
+        assert (centers > world.room_low + 0.5).all()
+        assert (centers < world.room_high - 0.5).all()
 
 
 def test_rooms_hold_objects_of_every_kind():
