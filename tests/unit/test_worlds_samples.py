@@ -185,9 +185,7 @@ def test_cameras_stay_clear_of_solids():
         world = worlds.describe("rooms", seed, views=6)
         centers = world.cameras.world_from_cam[:, :3, 3]
         # the corner of a 90 degree view then sees nothing below z = 0.3
-        assert (
-            cameras.distance_to_solids(centers, world.primitives).min() >= 0.5
-        )  # the corner of a 90 degree view then sees no z below 0.3
+        assert cameras.distance_to_solids(centers, world.primitives).min() >= 0.5
         assert (centers > world.room_low + 0.5).all()
         assert (centers < world.room_high - 0.5).all()
 
