@@ -167,7 +167,7 @@ def main() -> None:
     if options.row:
         print(json.dumps(measure(json.loads(options.row))))
         return
-    print("| model | views | threads | schedule | TFLOP | CPU s | wall s | GFLOP/s | memory MB | difference |")
+    print("| model | views | threads | schedule | TFLOP | CPU s | wall s | GFLOP per CPU s | memory MB | difference |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     keys = ("model", "views", "threads", "schedule")
     rows = [
@@ -187,7 +187,7 @@ def main() -> None:
         difference = f"{result['difference']:.1e}" if "difference" in result else ""
         print(
             f"| {row['model']} | {row['views']} | {row['threads']} | {row['schedule']} | {result['tflop']:.2f} | "
-            f"{result['cpu_s']:.1f} | {result['wall_s']:.1f} | {1e3 * result['tflop'] / result['wall_s']:.0f} | "
+            f"{result['cpu_s']:.1f} | {result['wall_s']:.1f} | {1e3 * result['tflop'] / result['cpu_s']:.0f} | "
             f"{result['memory_mb']:.0f} | {difference} |",
             flush=True,
         )
