@@ -40,8 +40,9 @@ class Memory:
 
 def run(argv: list[str]) -> int:
     """Parse the arguments and measure."""
-    verbs = {"single-pass": SinglePass, "memory": Memory}
-    arguments = tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="worldline bench")
+    arguments = tyro.extras.subcommand_cli_from_dict(
+        {"single-pass": SinglePass, "memory": Memory}, args=argv, prog="worldline bench"
+    )
     return _single_pass(arguments) if isinstance(arguments, SinglePass) else _memory(arguments)
 
 

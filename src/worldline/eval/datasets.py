@@ -75,7 +75,10 @@ class Sequence:
         self, frame: int, transform: ImageTransform, points: np.ndarray, depth: np.ndarray, valid: np.ndarray
     ) -> None:
         """Nearest depth sample of each model pixel: depth is not interpolated across edges."""
-        measured = np.asarray(Image.open(self.depths[frame]), dtype=np.float64) / MILLIMETRES
+        file = self.depths[frame]
+        if file is None:
+            return
+        measured = np.asarray(Image.open(file), dtype=np.float64) / MILLIMETRES
         rows, columns = np.indices(depth.shape)
         x, y = np.moveaxis(np.rint(transform.to_original(np.stack([columns, rows], -1))).astype(int), -1, 0)
         inside = (x >= 0) & (x < measured.shape[1]) & (y >= 0) & (y < measured.shape[0])
@@ -90,6 +93,8 @@ class Sequence:
         self, frame: int, transform: ImageTransform, points: np.ndarray, depth: np.ndarray, valid: np.ndarray
     ) -> None:
         """Each triangulated point goes to the model pixel nearest to its observation."""
+        if self.observations is None or self.points is None:
+            return
         observed = self.observations[self.observations[:, 1] == frame]
         x, y = np.rint(transform.to_model(observed[:, 2:4])).astype(int).T
         inside = (x >= 0) & (x < depth.shape[1]) & (y >= 0) & (y < depth.shape[0])

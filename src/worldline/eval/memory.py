@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from typing import cast
 
 from worldline.eval.single_pass import MIB, PeakMemory
 
@@ -16,7 +17,7 @@ def compare_memory(
 
     Every measurement runs in a process of its own. ``size`` defaults to the model's own resolution.
     """
-    records = []
+    records: list[dict[str, object]] = []
     for count in counts:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             predicted, measured = pool.submit(_measure, model, count, size, references).result()
@@ -35,13 +36,14 @@ def _measure(model: str, count: int, size: int | None, references: int) -> tuple
     import torch
 
     from worldline import weights
+    from worldline.models.config import MVDust3rConfig
     from worldline.models.mvdust3r import MVDust3r
     from worldline.pipeline.memory import plan_memory
     from worldline.pipeline.single_pass import run_network
 
     size = size or weights.info(model).image_size
     config = weights.config_of(model)
-    network = MVDust3r(config).eval()
+    network = MVDust3r(cast(MVDust3rConfig, config)).eval()
     plan = plan_memory(config, count, size, size, references)
     images = torch.rand(1, count, 3, size, size) * 2 - 1
     run_network(network, images[:, :2, :, :32, :32].contiguous(), references)  # starts the thread pools

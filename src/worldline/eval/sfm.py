@@ -9,9 +9,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
+
+if TYPE_CHECKING:
+    import pycolmap
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,11 @@ def incremental_sfm(images: Sequence[Path], threads: int = 2, seed: int = 0) -> 
     return _result(best, time.perf_counter() - started)
 
 
-def _result(model: object | None, seconds: float) -> SfmResult:
+def _result(model: pycolmap.Reconstruction | None, seconds: float) -> SfmResult:
     poses, pixels, points = {}, {}, {}
-    for image in model.images.values() if model is not None else ():
+    if model is None:
+        return SfmResult({}, {}, {}, seconds)
+    for image in model.images.values():
         if not image.has_pose:
             continue
         index = int(Path(image.name).stem)

@@ -54,9 +54,9 @@ def compare_single_pass(
                     runs[method].append(pool.submit(_measure, *arguments).result())
         base = statistics.median(run["seconds"] for run in runs[METHODS[0]])
         for method, rows in runs.items():
-            record = {"views": count, "method": method, "runs": len(rows)}
-            record |= {key: round(statistics.median(row[key] for row in rows), 4) for key in rows[0]}
-            record["times single pass"] = round(record["seconds"] / base, 2)
+            medians = {key: round(statistics.median(row[key] for row in rows), 4) for key in rows[0]}
+            times = round(medians["seconds"] / base, 2)
+            record = {"views": count, "method": method, "runs": len(rows), **medians, "times single pass": times}
             records.append(record)
             report(record)
     return records

@@ -72,18 +72,10 @@ def plan_memory(
 
 def parameter_bytes(config: PointmapConfig) -> int:
     """Size of the float32 weights."""
-    encoder = config.encoder_depth * (4 + 2 * config.mlp_ratio) * config.encoder_dim**2
-    encoder += (3 * config.patch_size**2 + config.decoder_dim) * config.encoder_dim
-    stacks = 3 if getattr(config, "fused_references", False) else 2
-    decoder = stacks * config.decoder_depth * (8 + 2 * config.mlp_ratio) * config.decoder_dim**2
-    heads = 2 * 4 * config.patch_size**2 * config.decoder_dim
-    if config.image_skip:
-        heads += 2 * (50 * config.skip_dim**2 + 81 * config.skip_dim)
-    if getattr(config, "gaussians", False):
-        heads += 2 * config.gaussian_dim * (4 * config.decoder_dim + 11 * config.patch_size**2)
-    if getattr(config, "head", "linear") == "dpt":
-        heads += 2 * 40 * config.dpt_dim**2 * 9 // 8
-    return int(FLOAT_BYTES * (encoder + decoder + heads))
+    from worldline.models.config import Dust3rConfig
+    from worldline.weights import count_parameters
+
+    return FLOAT_BYTES * count_parameters("dust3r" if isinstance(config, Dust3rConfig) else "mvdust3r", config)
 
 
 def trunk_bytes(config: PointmapConfig, views: int, height: int, width: int, references: int) -> int:
@@ -101,8 +93,7 @@ def head_bytes(config: PointmapConfig, height: int, width: int) -> int:
     channels = 16.0
     if config.image_skip:
         channels += 3 * config.skip_dim
-    if getattr(config, "head", "linear") == "dpt":
-        channels += 1.5 * config.dpt_dim
+    channels += 1.5 * getattr(config, "dpt_dim", 0) * (getattr(config, "head", "linear") == "dpt")
     return int(FLOAT_BYTES * pixels * channels)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from worldline.models.mvdust3r import MVDust3r, as_pairwise
 from worldline.pipeline.finish import finished, provenance
 from worldline.scene.align import PairPredictions, global_align, make_pairs
 from worldline.scene.assemble import assemble_scene
-from worldline.types import Pointmaps, Views
+from worldline.types import ImageTransform, Pointmaps, View, Views
 
 if TYPE_CHECKING:
     from worldline.pipeline.single_pass import ReconstructOptions, Reconstructor
@@ -40,7 +40,7 @@ def reconstruct_pairwise(
         encode_once: False encodes both images of every ordered pair anew, as the published program does; same answer.
     """
     timings: dict[str, float] = {}
-    network = as_pairwise(model.network) if isinstance(model.network, MVDust3r) else model.network
+    network = as_pairwise(model.network) if isinstance(model.network, MVDust3r) else cast(Dust3r, model.network)
     images = stack(views)[0].to(model.device)
     edges = np.array(make_pairs(len(views), options.graph, symmetrize=True), dtype=np.int64)
     started = time.perf_counter()
@@ -102,7 +102,7 @@ def predict_pairs(
     )
 
 
-def _known_focal(view: object) -> float | None:
+def _known_focal(view: View) -> float | None:
     """Focal length in model pixels of a photo with known intrinsics (the aligner knows one per image)."""
     if view.intrinsics is None:
         return None
@@ -110,7 +110,7 @@ def _known_focal(view: object) -> float | None:
     return float((intrinsics[0, 0] + intrinsics[1, 1]) / 2)
 
 
-def _principal_point(transform: object) -> tuple[float, float]:
+def _principal_point(transform: ImageTransform) -> tuple[float, float]:
     """The photo's centre in model pixels."""
     height, width = transform.original_size
     x, y = transform.to_model(np.array([(width - 1) / 2, (height - 1) / 2]))

@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from worldline.types import GaussianMaps, Pointmaps, Views
 if TYPE_CHECKING:
     import torch
 
+    from worldline.models.config import PointmapConfig
     from worldline.pipeline.memory import MemoryPlan
     from worldline.scene import Scene
 
@@ -224,11 +225,17 @@ def run_network(
     """
     import torch
 
-    from worldline.pipeline.memory import plan_memory
+    from worldline.pipeline.memory import free_memory, parameter_bytes, plan_memory
 
     _, view_count, _, height, width = images.shape
     plan = plan_memory(
-        network.config, view_count, height, width, references, device=str(images.device), limit=memory_limit
+        cast("PointmapConfig", network.config),
+        view_count,
+        height,
+        width,
+        references,
+        device=str(images.device),
+        limit=memory_limit,
     )
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=images.device.type == "cuda")
     for attempt in (plan, plan.smallest()):
