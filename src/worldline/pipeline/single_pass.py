@@ -228,15 +228,10 @@ def run_network(
     from worldline.pipeline.memory import free_memory, parameter_bytes, plan_memory
 
     _, view_count, _, height, width = images.shape
-    plan = plan_memory(
-        cast("PointmapConfig", network.config),
-        view_count,
-        height,
-        width,
-        references,
-        device=str(images.device),
-        limit=memory_limit,
-    )
+    config, device = cast("PointmapConfig", network.config), str(images.device)
+    if memory_limit is None:
+        memory_limit = free_memory(device) + parameter_bytes(config)  # the weights are there already
+    plan = plan_memory(config, view_count, height, width, references, device=device, limit=memory_limit)
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=images.device.type == "cuda")
     for attempt in (plan, plan.smallest()):
         try:
