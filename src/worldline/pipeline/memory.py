@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 FLOAT_BYTES = 4
 GIB = 2**30
-RUNTIME_BYTES = 0.15 * GIB  # thread pools, allocator slack, the library's own buffers
+RUNTIME_BYTES = 30 * 2**20  # thread pools, allocator slack, the library's own buffers
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,11 @@ def plan_memory(
     """
     limit = free_memory(device) if limit is None else limit
     weights = parameter_bytes(config)
-    trunk = trunk_bytes(config, views, height, width, references)
-    outputs = views * height * width * (4 + (11 if getattr(config, "gaussians", False) else 0)) * FLOAT_BYTES
+    trunk = trunk_bytes(config, views, height, width, references, device)
+    # pieces, what they are joined to, and the same in input order
+    outputs = 3 * views * height * width * (4 + (11 if getattr(config, "gaussians", False) else 0)) * FLOAT_BYTES
     for chunk in _chunks(views, device):
-        peak = weights + max(trunk, chunk * head_bytes(config, height, width) + outputs) + RUNTIME_BYTES
+        peak = weights + max(trunk, chunk * head_bytes(config, height, width)) + outputs + RUNTIME_BYTES
         if peak <= limit:
             return MemoryPlan(int(peak), weights, limit, chunk)
     raise MemoryPlanError(
@@ -78,12 +79,19 @@ def parameter_bytes(config: PointmapConfig) -> int:
     return FLOAT_BYTES * count_parameters("dust3r" if isinstance(config, Dust3rConfig) else "mvdust3r", config)
 
 
-def trunk_bytes(config: PointmapConfig, views: int, height: int, width: int, references: int) -> int:
-    """Activations of the encoder or of a decoder layer, whichever is wider."""
+def trunk_bytes(config: PointmapConfig, views: int, height: int, width: int, references: int, device: str) -> int:
+    """Activations of the encoder or of a decoder layer, whichever is wider.
+
+    On a CPU a few groups of tokens go through a block at a time, so that its temporaries do not grow with the views.
+    """
+    from worldline.models.mvdust3r import CPU_CHUNK_TOKENS
+
     tokens = views * (height // config.patch_size) * (width // config.patch_size)
-    encoder = tokens * config.encoder_dim * (4 + 2 * config.mlp_ratio)
     paths = min(references, views) if getattr(config, "fused_references", False) else 1
-    decoder = paths * tokens * config.decoder_dim * (6 + 2 * config.mlp_ratio)
+    temporaries = 6 + 2 * config.mlp_ratio  # queries, keys, values, attention, and the two halves of the MLP
+    at_once = CPU_CHUNK_TOKENS if device == "cpu" else paths * tokens
+    decoder = (3 * paths * tokens + temporaries * min(at_once, paths * tokens)) * config.decoder_dim
+    encoder = (6 * tokens + 2 * config.mlp_ratio * min(at_once, tokens)) * config.encoder_dim
     return int(FLOAT_BYTES * max(encoder, decoder))
 
 

@@ -24,6 +24,7 @@ def build_model(recipe: TrainRecipe) -> MVDust3r:
     """The network of a recipe, freshly initialised."""
     model = MVDust3r(recipe.config if recipe.config is not None else MVDust3rConfig.mini())
     start_at_unit_depth(model)
+    attend_to_similar(model)
     return model
 
 
