@@ -9,6 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, selu
 
+from worldline.models.layers.winograd import pays_off, winograd_conv2d
+
 OUTPUT_SCALE = 1e-4  # the branch starts as a whisper beside the token head
 KERNEL_SIZES = (3, 5, 5, 3)
 
@@ -53,12 +55,19 @@ class SkipBranch(nn.Module):
         last = len(self.layers) - 1
         for index, child in enumerate(self.layers):
             layer = cast(NormalisedConv, child)
-            if self.training:
-                maps = layer(maps)
-            else:
-                weight, bias = layer.folded()
-                weight = weight.contiguous(memory_format=torch.channels_last)
-                maps = conv2d(maps, weight, bias, padding=layer.conv.kernel_size[0] // 2)
+            maps = layer(maps) if self.training else _convolve(maps, *layer.folded())
             if index < last:
                 maps = selu(maps, inplace=True)
         return maps * OUTPUT_SCALE
+
+
+def _convolve(
+    maps: Float[Tensor, "batch channel_in h w"],
+    weight: Float[Tensor, "channel_out channel_in k k"],
+    bias: Float[Tensor, "channel_out"],
+) -> Float[Tensor, "batch channel_out h w"]:
+    """ "Same" convolution, the fastest way there is for this width and device."""
+    if pays_off(maps, weight):
+        return winograd_conv2d(maps, weight, bias)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return conv2d(maps, weight, bias, padding=weight.shape[-1] // 2)
