@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV   ?= .venv
 RUN    := $(VENV)/bin/python
-EXTRAS := dev,motion,train,heic
+EXTRAS := dev
 
 .PHONY: demo test test-all lint types docs bench format clean
 
