@@ -85,6 +85,21 @@ def test_known_poses_and_focals_are_kept_and_fix_the_unit() -> None:
     )
 
 
+@pytest.mark.parametrize("given", [0, 2])
+def test_a_single_known_pose_fixes_the_frame_but_not_the_unit(given: int) -> None:
+    """The world grows about the known camera, wherever that is, and still agrees with every pair."""
+    poses, points = _truth(4)
+    known = [pose.double() if view == given else None for view, pose in enumerate(poses)]
+    scene = global_align(_pairs(poses, points), iterations=1, poses=known, principal_points=CENTER.repeat(4, 1))
+    assert scene.losses[0] < 1e-4 and not scene.fixed_scale
+    scene = global_align(_pairs(poses, points), iterations=0, poses=known, principal_points=CENTER.repeat(4, 1))
+    torch.testing.assert_close(scene.world_from_cam[given], poses[given], atol=1e-6, rtol=0)
+    found = transform_points(invert_rigid(scene.world_from_cam[given]), scene.points.flatten(1, 2))
+    truth = transform_points(invert_rigid(poses[given]), points)
+    scale = (found * truth).sum() / truth.square().sum()
+    torch.testing.assert_close(found, scale * truth, atol=1e-3, rtol=0)
+
+
 def test_known_poses_start_needs_no_tree() -> None:
     poses, points = _truth(3)
     predictions, centers = _pairs(poses, points), CENTER.repeat(3, 1)

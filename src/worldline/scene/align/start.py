@@ -225,11 +225,14 @@ def _encode(predictions: PairPredictions, place: _Placement, presets: Presets) -
     poses = torch.stack([place.poses[v].to(dtype) for v in views])
     frozen = torch.tensor([pose is not None for pose in presets.poses])
     fits = _edge_fits(predictions, world)
-    edge_poses = rigid_from(fits.rotation, fits.translation / fits.scale[:, None])
-    edge_codes = torch.cat([encode_pose(edge_poses), fits.scale.log()[:, None]], dim=1)
     unit = BASE_SCALE / fits.scale.log().mean().exp() if int(frozen.sum()) < 2 else torch.ones((), dtype=dtype)
-    poses[~frozen, :3, 3] *= unit
-    world = world * unit
+    # the unit is arbitrary, but a preset camera stays where it is: everything else is scaled about its centre
+    center = poses[frozen, :3, 3].sum(0) if int(frozen.sum()) == 1 else torch.zeros(3, dtype=dtype)
+    poses[:, :3, 3] = torch.where(frozen[:, None], poses[:, :3, 3], center + unit * (poses[:, :3, 3] - center))
+    world = center + unit * (world - center)
+    offsets = center + unit * (fits.translation - center)
+    edge_poses = rigid_from(fits.rotation, offsets / (unit * fits.scale)[:, None])
+    edge_codes = torch.cat([encode_pose(edge_poses), fits.scale.log()[:, None]], dim=1)
     depth = transform_points(invert_rigid(poses), world)[..., 2]
     focals = torch.tensor([place.focals[v] for v in views], dtype=dtype)
     return AlignmentParameters(
