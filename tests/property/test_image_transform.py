@@ -142,3 +142,13 @@ def test_identity():
     assert transform.used_share == 1
     assert transform.inside.all()
     assert transform.original_size == (48, 64)
+
+
+@given(st.integers(2, 40), st.integers(20, 400), st.integers(0, 1))
+def test_square_photos_become_patches_at_every_size(patches, side, longer):
+    """The 4:3 crop of square photos divides into patches whatever the size; at the published ones it is exactly 4:3."""
+    size = 16 * patches
+    height, width = plan_fit((side, side + longer), 1, size, "crop").model_size
+    assert width % 16 == 0 and height % 16 == 0 and height > 0
+    if longer == 0 and size % 64 == 0:
+        assert (height, width) == (size * 3 // 4, size)

@@ -55,8 +55,8 @@ def plan_fit(
         half_y = half_x = min(center_y, center_x)
     else:
         half_x, half_y = 2 * center_x // PATCH * (PATCH // 2), 2 * center_y // PATCH * (PATCH // 2)
-        if resized[0] == resized[1]:
-            half_y = 3 * half_x // 4
+        if resized[0] == resized[1]:  # 4:3; the published sizes divide, at others the patches decide
+            half_y = max(PATCH // 2, 3 * half_x // 4 // (PATCH // 2) * (PATCH // 2))
     if min(half_x, half_y) < 1:
         raise InputError(
             f"A photo of {upright[1]}x{upright[0]} pixels is too long and narrow for a crop at size {size}.",
