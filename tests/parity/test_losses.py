@@ -103,3 +103,19 @@ def test_empty_masks_and_exact_predictions_have_finite_gradients():
     losses.confidence_loss(predicted, confidence, target, valid).sum().backward()
     assert torch.isfinite(predicted.grad).all()
     assert losses.confidence_loss(predicted, confidence, target, torch.zeros_like(valid)).abs().sum() == 0
+
+
+@pytest.mark.parametrize("how", [losses.TRAINING, losses.EVALUATION, Alignment(shift="depth", scale=True)])
+def test_unmeasured_truth_of_any_value_changes_neither_loss_nor_gradient(how):
+    predicted, confidence, target, valid = pair()
+    assert not valid.all()
+    results = []
+    for filler in (0.0, 1e6, torch.nan):
+        filled = torch.where(valid[..., None], target, torch.tensor(filler))
+        points = predicted.clone().requires_grad_()
+        loss = losses.confidence_loss(points, confidence, filled, valid, how=how).sum()
+        results.append((loss.detach(), torch.autograd.grad(loss, points)[0]))
+    assert results[0][1].abs().sum() > 0
+    for loss, gradient in results[1:]:
+        assert torch.equal(loss, results[0][0])
+        assert torch.equal(gradient, results[0][1])

@@ -119,6 +119,8 @@ def normalize(points: Points, valid: Valid, mode: Normalization = "avg_dis") -> 
 
 def align(predicted: Points, target: Points, valid: Valid, how: Alignment = TRAINING) -> tuple[Points, Points]:
     """Remove what ``how`` names from prediction and truth, row by row. No rotation is ever fitted."""
+    # unmeasured truth may be NaN, which would pass through the masks of the loss into the gradient as 0 * NaN
+    target = torch.where(valid[..., None], target, torch.zeros_like(target))
     if how.normalization is not None:
         predicted = normalize(predicted, valid, how.normalization)[0]
         if not how.gt_scale:
