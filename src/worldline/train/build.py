@@ -39,6 +39,20 @@ def start_at_unit_depth(model: MVDust3r) -> None:
         head.projection.bias.unflatten(0, (4, -1))[2] = raw_depth
 
 
+@torch.no_grad()
+def attend_to_similar(model: MVDust3r) -> None:
+    """Let cross-attention start with equal projections of queries and keys: tokens read what looks like them.
+
+    With independent projections a token reads its true counterpart in another view less often than chance for a long
+    time; with equal ones half of the strongest attentions hit it before any training, and in the fusion every token
+    starts by reading itself in the other paths. (In the spirit of mimetic initialisation, Trockman and Kolter 2023.)
+    """
+    decoder = model.decoder
+    for blocks in (decoder.reference_blocks, decoder.source_blocks, decoder.fusion_blocks or ()):
+        for block in blocks:
+            block.cross_attention.key.load_state_dict(block.cross_attention.query.state_dict())
+
+
 def forward_paths(model: MVDust3r, images: Float[Tensor, "scene view 3 height width"], paths: int) -> Pointmaps:
     """Pointmaps of ``paths`` reference paths, fields ``[scene, path, view, …]``; one path trains without fusion."""
     with attention_kernel(model, images):

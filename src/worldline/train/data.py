@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -79,6 +79,7 @@ class Batch:
     points: Float[Tensor, "scene view height width 3"]
     valid: Bool[Tensor, "scene view height width"]
     world_from_cam: Float[Tensor, "scene view 4 4"]
+    matches: Int[Tensor, "scene view view token"]  # see token_matches; -1 = none
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
@@ -152,6 +153,23 @@ def shrink(scene: PosedImages, size: int) -> PosedImages:
 
 def overlap(scene: PosedImages, stride: int = 14) -> Float[np.ndarray, "view view"]:
     """Entry (i, j): share of the pixels of view i whose point is seen by view j (inside the image and not hidden)."""
+    return _seen_by_others(scene, stride)[2].mean(-1)
+
+
+def token_matches(scene: PosedImages, patch: int = 16) -> Int[np.ndarray, "view view token"]:
+    """Entry (i, j, t): the token of view j that shows the surface in the middle of token t of view i; -1 if none does.
+
+    Tokens are row-major patches of ``patch`` pixels.
+    """
+    column, row, seen = _seen_by_others(scene, patch)
+    tokens_per_row = scene.depth.shape[2] // patch
+    return np.where(seen, row // patch * tokens_per_row + column // patch, -1)
+
+
+def _seen_by_others(
+    scene: PosedImages, stride: int
+) -> tuple[Int[np.ndarray, "view view n"], Int[np.ndarray, "view view n"], Bool[np.ndarray, "view view n"]]:
+    """Column and row at which view j sees every ``stride``-th pixel of view i, and whether it does see it."""
     height, width = scene.depth.shape[1:]
     samples = slice(stride // 2, None, stride)
     depth = scene.depth[:, samples, samples].astype(np.float64)
@@ -165,10 +183,11 @@ def overlap(scene: PosedImages, stride: int = 14) -> Float[np.ndarray, "view vie
     ahead = np.maximum(local[..., 2], 1e-6)
     column, row = (np.rint(np.clip(local[..., axis] / ahead, -1e6, 1e6)).astype(np.int64) for axis in range(2))
     inside = (local[..., 2] > 1e-3) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    inside &= scene.valid[:, samples, samples].reshape(len(points), 1, -1)
     view = np.arange(len(points))[None, :, None]
     surface = scene.depth[view, row.clip(0, height - 1), column.clip(0, width - 1)].astype(np.float64)
     seen = inside & (np.abs(surface - local[..., 2]) < _SAME_SURFACE * local[..., 2])
-    return seen.mean(-1)
+    return column, row, seen
 
 
 def choose_views(
@@ -236,6 +255,7 @@ def to_batch(scenes: Iterable[PosedImages], colors: Iterable[Float[np.ndarray, "
         torch.from_numpy(np.stack([scene.points for scene in scenes])),
         torch.from_numpy(np.stack([scene.valid for scene in scenes])),
         torch.from_numpy(np.stack([scene.world_from_cam for scene in scenes])),
+        torch.from_numpy(np.stack([token_matches(scene) for scene in scenes])),
     )
 
 

@@ -27,6 +27,7 @@ from torch import nn
 from worldline.errors import InputError, WorldlineError
 from worldline.train import data, losses
 from worldline.train.build import autocast, build_model, build_optimizer, forward_paths
+from worldline.train.matching import matching_loss, recorded_attention
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.weights.storage import SHARD_BYTES, save_model
 
@@ -55,6 +56,9 @@ def stopping_gently(run: Run) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    if run.recipe.validation_pool is not None:
+        import pycolmap  # noqa: F401 -- installs a SIGTERM handler when validation first imports it; ours comes after
+
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: run.stop()) for number in signals]
     try:
@@ -84,6 +88,7 @@ class StepResult:
     confidence: float  # mean
     gradient_norm: float
     taken: bool  # False: skipped by the non-finite guard
+    hits: float  # share of supervised attentions whose maximum is the true correspondence
 
 
 class Run:
@@ -100,6 +105,7 @@ class Run:
         self.optimizer = build_optimizer(self.model, recipe)
         recipe.output.mkdir(parents=True, exist_ok=True)
         self._stopping = False
+        self._folder: Path | None = None
         self._files: list[Path] = []
         self._files_read = -math.inf
 
@@ -113,6 +119,7 @@ class Run:
     def loop(self) -> None:
         """Train until the end of the recipe, writing checkpoints, snapshots and validation results on the way."""
         recipe, bad = self.recipe, 0
+        recent: list[dict[str, float]] = []  # results since the last record of the log
         timers = {
             self.checkpoint: Timer(recipe.checkpoint_minutes),
             self.export: Timer(recipe.export_minutes),
@@ -130,8 +137,11 @@ class Run:
                     raise WorldlineError(
                         f"Loss or gradients were not finite for {bad} steps in a row.", "Lower the learning rate."
                     )
+                recent.append(vars(result))
                 if self.progress.step % recipe.log_every_steps == 0:
-                    self._write_log({"kind": "step", "stage": recipe.stages.index(stage), **vars(result)})
+                    means = {name: float(np.mean([entry[name] for entry in recent])) for name in recent[0]}
+                    self._write_log({"kind": "step", "stage": recipe.stages.index(stage), **means})
+                    recent.clear()
                 due = [action for action, timer in timers.items() if timer.due()]
                 self.progress.seconds += time.monotonic() - started
                 for action in due:
@@ -161,13 +171,17 @@ class Run:
             group["lr"] = rate
         self.model.train()
         paths = min(stage.references, views)
-        with autocast(recipe):
+        with autocast(recipe), recorded_attention(self.model) as attention:
             output = forward_paths(self.model, batch.images, paths)
         predicted = losses.rows_of_paths(output.points.float())
         confidence = losses.rows_of_paths(output.confidence.float())
         target, valid = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
         terms = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha)
-        loss = terms.sum()
+        loss, hits = terms.sum(), 0.0
+        if recipe.matching_weight:
+            grid = self.model.encoder.patch_embed.grid(*batch.images.shape[-2:])
+            matching, hits = matching_loss(self.model, attention, batch.matches, paths, grid)
+            loss = loss + recipe.matching_weight * matching
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm))
@@ -181,7 +195,8 @@ class Run:
         self.progress.skipped += not taken
         with torch.no_grad():
             error = losses.regression_loss(predicted, target, valid).mean()
-        return StepResult(float(loss.detach()), float(error), float(confidence.detach().mean()), norm, taken)
+        mean_confidence = float(confidence.detach().mean())
+        return StepResult(float(loss.detach()), float(error), mean_confidence, norm, taken, hits)
 
     def checkpoint(self) -> None:
         """Write everything needed to go on, atomically."""
@@ -251,15 +266,18 @@ class Run:
         rng = np.random.default_rng([self.recipe.seed, number])
         views = int(rng.integers(stage.views[0], stage.views[1] + 1))
         scenes = max(1, stage.views_per_step // views)
-        return data.draw_batch(self._pool(), rng, scenes, views, stage.size, stage.least_overlap), stage
+        return data.draw_batch(self._pool(stage.size), rng, scenes, views, stage.size, stage.least_overlap), stage
 
-    def _pool(self) -> list[Path]:
-        if time.monotonic() - self._files_read > _POOL_REFRESH_SECONDS:
-            self._files, self._files_read = data.pool_files(self.recipe.pool), time.monotonic()
+    def _pool(self, size: int) -> list[Path]:
+        """Scenes for a stage: those in the subfolder named after its size, if there is one, else the whole pool."""
+        folder = self.recipe.pool / str(size)
+        folder = folder if folder.is_dir() else self.recipe.pool
+        if folder != self._folder or time.monotonic() - self._files_read > _POOL_REFRESH_SECONDS:
+            self._folder, self._files, self._files_read = folder, data.pool_files(folder), time.monotonic()
         if not self._files:
             raise InputError(
-                f"The training pool {self.recipe.pool} holds no scenes.",
-                f"Fill it: python -m worldline.train.data {self.recipe.pool}",
+                f"The training pool {folder} holds no scenes.",
+                f"Fill it: python -m worldline.train.data {folder}",
             )
         return self._files
 

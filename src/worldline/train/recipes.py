@@ -30,7 +30,7 @@ class TrainRecipe:
     """A complete training run. Give either ``minutes`` (wall clock spent training) or ``steps``."""
 
     output: Path  # folder of the run: checkpoint.pt, log.jsonl, recipe.json, export/
-    pool: Path  # scenes to train on, see worldline.train.data
+    pool: Path  # scenes to train on, see worldline.train.data; may have one subfolder per image size ("112", "224")
     validation_pool: Path | None = None  # scenes of the validation split; None: no validation
     model: str = "mvdust3r-plus-mini"  # written to the exported card
     config: MVDust3rConfig | None = None  # network sizes; None: MVDust3rConfig.mini()
@@ -44,6 +44,7 @@ class TrainRecipe:
     weight_decay: float = 0.05  # matrices and convolutions only, 0 for biases, norms and other 1-D parameters
     clip_norm: float = 1.0  # total gradient norm
     confidence_alpha: float = 0.2  # price of a low confidence
+    matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
     ema_decay: float = 0.999  # of the exported weights, per step; ramps up from 0
     device: str = "cpu"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast on CUDA, float32 elsewhere
@@ -88,13 +89,14 @@ def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, mi
         minutes=minutes,
         stages=(
             Stage(until=0.3, size=112, views=(2, 3), views_per_step=24, least_overlap=0.35),
-            Stage(until=0.48, size=112, views=(2, 5), views_per_step=24),
-            Stage(until=0.62, size=112, views=(3, 8), views_per_step=16, references=4),
-            Stage(until=0.84, size=224, views=(2, 6), views_per_step=12),
-            Stage(until=1.0, size=224, views=(3, 6), views_per_step=8, references=4),
+            Stage(until=0.6, size=112, views=(2, 4), views_per_step=24, least_overlap=0.25),
+            Stage(until=0.7, size=112, views=(3, 6), views_per_step=18, references=4),
+            Stage(until=0.88, size=224, views=(2, 6), views_per_step=12),
+            Stage(until=1.0, size=224, views=(3, 6), views_per_step=6, references=4),
         ),
-        learning_rate=1e-3,
+        learning_rate=1.2e-3,
         warmup_steps=300,
+        matching_weight=0.3,
         precision="bfloat16",
         threads=2,
         checkpoint_minutes=4,
