@@ -20,6 +20,7 @@ from worldline.models.dust3r import Dust3r
 from worldline.models.mvdust3r import MVDust3r
 
 PUBLISHED_HEAD_DIM = 64  # channels per attention head of all released models; shapes do not tell
+_MOST_BLOCKS = 1000  # per stack; a block with a larger number is reported as unexpected, not built up to
 MULTI_VIEW_OPTIONS = ("GS", "GS_skip", "m_ref_flag", "n_ref", "pts_head_config", "sh_degree")
 
 # Entries that no output depends on. The first is left over from pre-training, the last unit starts the DPT chain.
@@ -91,13 +92,13 @@ def from_official(state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | 
     multi_view = _is_multi_view(tensors, options, str(document.get("model", "")))
     try:
         model_config = _infer_config(tensors, options, multi_view)
-    except (KeyError, IndexError, ValueError, TypeError) as error:
+        with torch.device("meta"):
+            model = MVDust3r(model_config) if isinstance(model_config, MVDust3rConfig) else Dust3r(model_config)
+    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise WeightsError(
             f"The state dict or its options are not those of a DUSt3R or MV-DUSt3R model ({error!r}).",
             "Pass the `model` entry of a published checkpoint and its constructor options.",
         ) from error
-    with torch.device("meta"):
-        model = MVDust3r(model_config) if isinstance(model_config, MVDust3rConfig) else Dust3r(model_config)
     _load(model, tensors)
     return model.eval()
 
@@ -135,12 +136,28 @@ def _clean_state(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     if isinstance(entries.get("model"), Mapping):
         entries = entries["model"]
     prefix = "module." if entries and all(name.startswith("module.") for name in entries) else ""
-    tensors = {name[len(prefix) :]: torch.as_tensor(value) for name, value in entries.items()}
+    used = {name[len(prefix) :]: value for name, value in entries.items() if not _UNUSED.fullmatch(name[len(prefix) :])}
+    tensors = {name: _as_plain_tensor(name, value) for name, value in used.items()}
     if not any(name.startswith("dec_blocks2") for name in tensors):
         # a backbone pre-trained with one decoder: both roles start from it
         first = {name: value for name, value in tensors.items() if name.startswith("dec_blocks.")}
         tensors.update({"dec_blocks2." + name.removeprefix("dec_blocks."): v.clone() for name, v in first.items()})
-    return {name: value for name, value in tensors.items() if not _UNUSED.fullmatch(name)}
+    return tensors
+
+
+def _as_plain_tensor(name: str, value: Any) -> Tensor:
+    """Real numbers in the usual layout; anything else has no place in a checkpoint of these models."""
+    try:
+        tensor = torch.as_tensor(value)
+        plain = tensor.layout == torch.strided and not tensor.is_complex() and not tensor.is_quantized
+    except (TypeError, ValueError, RuntimeError):
+        plain = False
+    if not plain:
+        raise WeightsError(
+            f"The entry {name} is no plain tensor of real numbers.",
+            "Pass the `model` entry of a published checkpoint, in floating point.",
+        )
+    return tensor
 
 
 def _is_multi_view(tensors: Mapping[str, Tensor], options: Mapping[str, Any], model_name: str) -> bool:
@@ -155,7 +172,10 @@ def _infer_config(
 ) -> Dust3rConfig | MVDust3rConfig:
     common = _trunk_options(tensors, options)
     skip = tensors.get("downstream_head1.skip_proj.0.conv.weight")
-    wants_skip = bool((options.get("pts_head_config") or {}).get("skip", skip is not None))
+    head_options = options.get("pts_head_config") or {}
+    if not isinstance(head_options, Mapping):
+        raise TypeError(f"pts_head_config = {head_options!r}")
+    wants_skip = bool(head_options.get("skip", skip is not None))
     common["image_skip"] = wants_skip
     if skip is not None:
         common["skip_dim"] = skip.shape[0]
@@ -185,16 +205,13 @@ def _trunk_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) ->
         "decoder_heads": _head_count(decoder_dim, options.get("dec_num_heads"), "dec_num_heads"),
     }
     hidden = tensors["enc_blocks.0.mlp.fc1.weight"].shape[0]
-    confidence_mode, lowest, highest = options.get("conf_mode") or ("exp", 1, None)
-    bounds = {} if highest is None else {"confidence_min": float(lowest), "confidence_max": float(highest)}
     return {
         **{name: found for name, (found, _) in sizes.items()},
         **heads,
         "mlp_ratio": hidden / encoder_dim,
         "rope_base": _rope_base(str(options.get("pos_embed", "RoPE100"))),
         "depth_mode": _depth_mode(options.get("depth_mode") or ("exp", "-inf", "inf")),
-        "confidence_mode": str(confidence_mode),
-        **bounds,
+        **_confidence_mode(options.get("conf_mode")),
     }
 
 
@@ -239,12 +256,18 @@ def _pairwise_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any])
 
 def _depth(tensors: Mapping[str, Tensor], stack: str) -> int:
     found = {int(name.split(".")[1]) for name in tensors if name.startswith(stack + ".")}
+    found = {number for number in found if number < _MOST_BLOCKS}
     if not found:
         raise KeyError(f"{stack}.0")
     return max(found) + 1
 
 
 def _head_count(dim: int, given: Any, option: str) -> int:
+    if given is None and dim % PUBLISHED_HEAD_DIM:
+        raise WeightsError(
+            f"{dim} channels are no multiple of {PUBLISHED_HEAD_DIM}, so the number of attention heads is unknown.",
+            f"State {option} in the options; shapes do not tell it.",
+        )
     heads = dim // PUBLISHED_HEAD_DIM if given is None else int(given)
     if heads < 1 or dim % heads or (dim // heads) % 4:
         raise WeightsError(
@@ -256,11 +279,25 @@ def _head_count(dim: int, given: Any, option: str) -> int:
 
 def _rope_base(position_embedding: str) -> float:
     found = re.fullmatch(r"RoPE(\d+(?:\.\d+)?)", position_embedding)
-    if not found:
+    if not found or float(found[1]) <= 0:
         raise WeightsError(
             f"The position embedding {position_embedding} is not supported.", "Use a model with RoPE, e.g. RoPE100."
         )
     return float(found[1])
+
+
+def _confidence_mode(option: Any) -> dict[str, Any]:
+    if not option:
+        return {}  # the published mode of the family
+    mode, lowest, highest = option
+    lowest, highest = float(lowest), float(highest)
+    bounded = math.isfinite(lowest) and lowest < highest and (mode == "exp" or math.isfinite(highest))
+    if mode not in ("exp", "sigmoid") or not bounded:
+        raise WeightsError(
+            f"The confidence mode {option} is not supported.",
+            "Use exp or sigmoid with a lowest and a highest value; only the highest of exp may be inf.",
+        )
+    return {"confidence_mode": str(mode), "confidence_min": lowest, "confidence_max": highest}
 
 
 def _depth_mode(option: Any) -> str:

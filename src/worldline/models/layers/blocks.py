@@ -41,7 +41,7 @@ class EncoderBlock(nn.Module):
         self.self_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.self_attention = SelfAttention(dim, heads)
         self.mlp_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(
         self, tokens: Float[Tensor, "batch token channel"], rope: RopeTable
@@ -67,7 +67,7 @@ class DecoderBlock(nn.Module):
         self.cross_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.cross_attention = CrossAttention(dim, heads)
         self.mlp_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def remember(self, tokens: Float[Tensor, "group set token channel"], rope: RopeTable) -> KeysValues:
         """Keys and values of other views' tokens as this block sees them."""
