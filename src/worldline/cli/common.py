@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from worldline.errors import InputError
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def console(*, quiet: bool = False) -> Console:
-    """Where results are printed: stdout, plain text when it is not a terminal."""
-    return Console(quiet=quiet, highlight=False, soft_wrap=True)
+    """Where results are printed: stdout, plain text when it is not a terminal.
+
+    Names of files and folders are printed as they are: no markup, so ``IMG[1].jpg`` and ``[old]/`` mean themselves.
+    """
+    return Console(quiet=quiet, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def parse_formats(text: str) -> list[str]:
@@ -30,6 +34,13 @@ def parse_counts(counts: Sequence[int], minimum: int = 2) -> tuple[int, ...]:
     if not counts or min(counts) < minimum:
         raise InputError(f"Numbers of views must be {minimum} or more.", "For example: --views 4 8")
     return tuple(counts)
+
+
+def check_positive(**options: int) -> None:
+    """Whole numbers of which at least one is needed, by the names of their options."""
+    for name, value in options.items():
+        if value < 1:
+            raise InputError(f"--{name} is {value}.", "It must be 1 or more.")
 
 
 def source_of(paths: Sequence[str]) -> str | list[str]:
@@ -53,7 +64,7 @@ def print_scene(out: Console, scene: Scene, folder: Path, written: Mapping[str, 
         )
     out.print(table)
     for warning in scene.warnings:
-        out.print(f"[yellow]note[/] {warning}")
+        out.print(Text.assemble(("note", "yellow"), f" {warning}"))
     points, _, _ = scene.point_cloud()
     timings = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in scene.provenance.timings.items())
     out.print(f"{len(scene.views)} views, {len(points):,} points, scale: {scene.scale}; {timings}")

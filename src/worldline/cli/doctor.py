@@ -77,7 +77,7 @@ def _print_extras(out) -> None:
     out.print("extras     " + ", ".join(f"{extra}: {'yes' if there else 'no'}" for extra, there in found.items()))
     missing = [extra for extra, there in found.items() if not there]
     if missing:
-        out.print(f"           add with: pip install 'worldline\\[{','.join(missing)}]'")
+        out.print(f"           add with: pip install 'worldline[{','.join(missing)}]'")
 
 
 def _print_plans(out, model: str, counts: tuple[int, ...], size: int, device: str) -> None:
