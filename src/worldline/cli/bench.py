@@ -47,11 +47,12 @@ def run(argv: list[str]) -> int:
 
 
 def _single_pass(arguments: SinglePass) -> int:
-    from worldline.cli.common import console, markdown_table, parse_counts
+    from worldline.cli.common import check_positive, console, markdown_table, parse_counts
     from worldline.eval.single_pass import compare_single_pass
     from worldline.files import write_json
 
     counts = parse_counts(arguments.views)
+    check_positive(repeats=arguments.repeats, iterations=arguments.iterations, threads=arguments.threads)
     out = console()
     records = compare_single_pass(
         arguments.model,

@@ -116,7 +116,10 @@ def _list(out: Console) -> None:
 
 def _get(out: Console, command: GetModels) -> None:
     from worldline import weights
+    from worldline.errors import InputError
 
+    if not command.models:
+        raise InputError("No model was named.", "Give ids or hub ids: see worldline models list")
     for name in command.models:
         with out.status(f"fetching and converting {name}"):
             folder = weights.resolve(name, repin=command.repin)

@@ -60,12 +60,15 @@ def execute(arguments: Reconstruct) -> int:
     from worldline.cli.common import console, parse_formats, print_scene, source_of
     from worldline.files import check_writable
     from worldline.inputs import attach_cameras, read_known_cameras
-    from worldline.outputs.export import check_formats
+    from worldline.outputs.export import check_formats, check_targets
     from worldline.pipeline import ReconstructOptions, load
+    from worldline.scene.storage import check_replaceable
 
     formats = parse_formats(arguments.to)
     check_formats(formats)
     check_writable(arguments.out)
+    check_replaceable(arguments.out)
+    check_targets(arguments.out, formats)
     source = source_of(arguments.path)
     out = console(quiet=arguments.quiet)
     known = read_known_cameras(arguments.cameras) if arguments.cameras else None

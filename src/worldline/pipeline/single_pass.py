@@ -96,11 +96,12 @@ class Reconstructor:
         from worldline.models.dust3r import Dust3r
 
         options = options or ReconstructOptions()
+        _check_choices(options)
         # the published crop rule for sizes other than 224 gives photos of different shapes, which pairs can take
         one_shape = options.fit == "crop" and not isinstance(self.network, Dust3r)
         views = load_views(
             images,
-            size=options.size or self.image_size,
+            size=self.image_size if options.size is None else options.size,
             fit="square" if one_shape else options.fit,
             max_views=options.max_views,
             fps=options.fps,
@@ -116,6 +117,7 @@ class Reconstructor:
         from worldline.models.dust3r import Dust3r
 
         options = options or ReconstructOptions()
+        _check_choices(options)
         if not 0 <= options.reference < len(views):
             raise InputError(
                 f"The reference view {options.reference} does not exist: there are {len(views)} views.",
@@ -254,6 +256,19 @@ def _with_choices(options: ReconstructOptions, choices: dict[str, Any]) -> Recon
     if unknown:
         raise InputError(f"Unknown option(s): {', '.join(unknown)}.", f"Known are: {', '.join(options.__dict__)}.")
     return replace(options, **choices)
+
+
+def _check_choices(options: ReconstructOptions) -> None:
+    """Numbers that no run can use are refused before a photo is read."""
+    if options.max_views is not None and options.max_views < 2:
+        raise InputError(f"max_views is {options.max_views}.", "Multi-view reconstruction needs at least 2.")
+    if options.references < 1:
+        raise InputError(f"references is {options.references}.", "At least one reference path is needed.")
+    if not 0 <= options.confidence_percent < 100:
+        raise InputError(
+            f"confidence_percent is {options.confidence_percent}.",
+            "It is the share of pixels to mask: from 0 to less than 100.",
+        )
 
 
 def _in_input_order(pointmaps: Pointmaps, order: np.ndarray) -> Pointmaps:

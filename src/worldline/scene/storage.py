@@ -46,6 +46,15 @@ def save_scene(scene: Scene, directory: Path) -> Path:
     return directory
 
 
+def check_replaceable(directory: Path) -> None:
+    """Find out before the work whether a scene can be saved to ``directory`` without replacing a file of the user's.
+
+    Raises:
+        OutputError: its scene.json is not one of ours.
+    """
+    _earlier_files(directory)
+
+
 def _save_into(scene: Scene, directory: Path) -> None:
     """Save into a folder that exists, with whatever is in it."""
     make_folder(directory)  # says so when it is a file

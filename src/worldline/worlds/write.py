@@ -52,7 +52,7 @@ def write(
         image_format: "png" or "jpg" (quality 92).
 
     Raises:
-        InputError: unknown layout, split or image format.
+        InputError: unknown layout, split or image format, or numbers below 1.
         OutputError: the folder cannot be written.
     """
     layout = sampling.canonical_layout(layout)
@@ -60,6 +60,9 @@ def write(
         raise InputError(f"Unknown split {split!r}.", f"Choose one of: {', '.join(_SPLITS)}.")
     if image_format not in ("png", "jpg"):
         raise InputError(f"Unknown image format {image_format!r}.", "Choose png or jpg.")
+    for name, value in (("count", count), ("views", views), ("height", height), ("width", width), ("start", start + 1)):
+        if value < 1:  # a negative count would be read as "all scenes but"
+            raise InputError(f"The {name} of the scenes to write is too small.", "Give a positive number.")
     root = Path(directory)
     written = []
     try:

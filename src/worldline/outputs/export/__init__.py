@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worldline.errors import InputError
-from worldline.outputs.export.folder import OutputFolder
+from worldline.outputs.export.folder import OutputFolder, check_files_are_ours
 
 if TYPE_CHECKING:
     from worldline.scene import Scene
@@ -57,11 +57,22 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def check_targets(directory: Path, formats: Sequence[str]) -> None:
+    """Whether nothing of the user's is where these formats write, as far as that is known before there is a scene.
+
+    Raises:
+        OutputError: files of theirs are in the way; the message lists them all.
+    """
+    targets = [FORMATS[name].target for name in check_formats(formats)]
+    check_files_are_ours(directory, [target for target in targets if Path(target).suffix])
+
+
 def export_scene(scene: Scene, directory: Path, formats: Sequence[str]) -> dict[str, Path]:
     """Write ``scene`` in every format named; see :meth:`worldline.Scene.export`."""
     names = check_formats(formats)
     if not names:
         return {}
+    check_targets(directory, names)
     folder = OutputFolder(directory)
     return {name: _writer(name)(scene, folder) for name in names}
 

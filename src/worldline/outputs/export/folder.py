@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class OutputFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         make_folder(root)
-        self._ours = self._read_manifest()
+        self._ours = _written_before(root)
 
     @contextmanager
     def file(self, relative: str) -> Iterator[Path]:
@@ -66,9 +66,24 @@ class OutputFolder:
             document = {"format": _FORMAT, "version": 1, "files": sorted(self._ours)}
             temporary.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def _read_manifest(self) -> set[str]:
-        try:
-            document = json.loads((self.root / MANIFEST).read_text(encoding="utf-8"))
-            return set(document["files"]) if document["format"] == _FORMAT else set()
-        except (OSError, ValueError, KeyError, TypeError):
-            return set()  # without it nothing here counts as ours
+
+def check_files_are_ours(root: Path, names: Sequence[str]) -> None:
+    """Find out before the work whether files of the user's are in the way; ``root`` need not exist.
+
+    Raises:
+        OutputError: some of the files ``names`` in ``root`` exist and we did not write them; lists them all.
+    """
+    foreign = [str(root / name) for name in names if (root / name).exists() and name not in _written_before(root)]
+    if foreign:
+        verb = "exists and was" if len(foreign) == 1 else "exist and were"
+        raise OutputError(
+            f"{', '.join(foreign)} {verb} not written by worldline.", "Move it away or choose another folder."
+        )
+
+
+def _written_before(root: Path) -> set[str]:
+    try:
+        document = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        return set(document["files"]) if document["format"] == _FORMAT else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()  # without it nothing here counts as ours
