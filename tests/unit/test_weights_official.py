@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 import published_checkpoints as published
 from worldline.errors import WeightsError
 from worldline.weights import from_official
+from worldline.weights.files import read_json
 
 
 @pytest.mark.parametrize(
@@ -89,3 +92,9 @@ def test_any_width_of_the_mlp_is_taken_as_it_is() -> None:
         narrow[name] = value
     model = from_official(narrow, {**published.DUST3R_OPTIONS, "enc_embed_dim": 44, "enc_num_heads": 1})
     assert model.encoder.blocks[0].mlp.hidden.weight.shape == (15, 44)
+
+
+def test_json_nested_without_end_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match="not JSON"):
+        read_json(tmp_path / "config.json")

@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{path} is missing.", "Give a folder written by `worldline models convert`.") from error
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.", "Check the permissions of the file.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} is damaged: it is not JSON.", "Get or convert the model again.") from error
     if not isinstance(values, dict):
         raise WeightsError(f"{path} is damaged: it holds no JSON object.", "Get or convert the model again.")
