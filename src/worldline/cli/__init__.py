@@ -15,7 +15,7 @@ VERBS = {
     "worlds": "write procedural data sets with exact ground truth",
     "train": "train a model on procedural worlds",
     "eval": "measure accuracy on procedural test scenes or on real data",
-    "bench": "measure speed and memory, with the competitor beside it",
+    "bench": "measure speed and memory of one pass, beside pairs + global alignment",
     "doctor": "what this machine can run, with the predicted memory of a run",
 }
 

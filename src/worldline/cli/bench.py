@@ -1,4 +1,4 @@
-"""``worldline bench single-pass``: speed and memory, with the competitor beside it."""
+"""``worldline bench single-pass``: speed and memory of one pass, beside pairs + global alignment."""
 
 from __future__ import annotations
 
