@@ -103,3 +103,12 @@ def test_known_cameras_are_kept_by_the_alignment(sample: worlds.WorldSample) -> 
     np.testing.assert_allclose(scene.views[2].camera.world_from_cam, poses[2], atol=1e-5)
     np.testing.assert_allclose(scene.views[3].camera.center, poses[3][:3, 3], atol=0.15)
     assert scene.views[1].camera.intrinsics[0, 0] == pytest.approx(intrinsics[0, 0], rel=1e-5)
+
+
+def test_a_known_principal_point_is_used(sample: worlds.WorldSample) -> None:
+    intrinsics = np.array([[40.0, 0, 19.5], [0, 40, 27.25], [0, 0, 1]])
+    views = load_views(list(np.asarray(sample.images)), size=SIZE, fit="square", intrinsics=intrinsics)
+    model = Reconstructor(OraclePairs(sample), name="oracle pairs", device="cpu", image_size=SIZE)
+    scene = reconstruct_pairwise(model, views, ReconstructOptions(alignment_iterations=1))
+    for view in scene.views:
+        np.testing.assert_allclose(view.camera.intrinsics, intrinsics, atol=1e-4)

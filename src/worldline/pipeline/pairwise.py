@@ -16,7 +16,7 @@ from worldline.models.mvdust3r import MVDust3r, as_pairwise
 from worldline.pipeline.finish import finished, provenance
 from worldline.scene.align import PairPredictions, global_align, make_pairs
 from worldline.scene.assemble import assemble_scene
-from worldline.types import ImageTransform, Pointmaps, View, Views
+from worldline.types import Pointmaps, View, Views
 
 if TYPE_CHECKING:
     from worldline.pipeline.single_pass import ReconstructOptions, Reconstructor
@@ -47,13 +47,12 @@ def reconstruct_pairwise(
     predictions = predict_pairs(network, images, torch.from_numpy(edges), encode_once=encode_once)
     timings["network"] = time.perf_counter() - started
     started = time.perf_counter()
-    transforms = [view.transform for view in views]
     aligned = global_align(
         predictions,
         iterations=options.alignment_iterations,
         poses=[view.world_from_cam for view in views],
         focals=[_known_focal(view) for view in views],
-        principal_points=torch.tensor([_principal_point(t) for t in transforms], dtype=torch.float32),
+        principal_points=torch.tensor([_principal_point(view) for view in views], dtype=torch.float32),
     )
     aligned = aligned.in_frame_of(options.reference).cleaned()
     timings["alignment"] = time.perf_counter() - started
@@ -110,8 +109,10 @@ def _known_focal(view: View) -> float | None:
     return float((intrinsics[0, 0] + intrinsics[1, 1]) / 2)
 
 
-def _principal_point(transform: ImageTransform) -> tuple[float, float]:
-    """The photo's centre in model pixels."""
-    height, width = transform.original_size
-    x, y = transform.to_model(np.array([(width - 1) / 2, (height - 1) / 2]))
+def _principal_point(view: View) -> tuple[float, float]:
+    """In model pixels: the known one, else the photo's centre."""
+    height, width = view.transform.original_size
+    center = (width - 1) / 2, (height - 1) / 2
+    known = center if view.intrinsics is None else view.intrinsics[:2, 2]
+    x, y = view.transform.to_model(np.asarray(known))
     return float(x), float(y)
