@@ -26,7 +26,7 @@ class KnownCamera:
 
 
 def read_known_cameras(path: str | Path) -> dict[str, KnownCamera]:
-    """Read ``{"frames": [...]}``: image name -> :class:`KnownCamera`.
+    """Read ``{"frames": [...]}``: image as it is named there -> :class:`KnownCamera`.
 
     Raises:
         InputError: the file is missing, is not JSON of that layout, or holds numbers that are no camera.
@@ -34,7 +34,7 @@ def read_known_cameras(path: str | Path) -> dict[str, KnownCamera]:
     path = Path(path)
     try:
         frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
-        return {PurePath(str(frame["image"])).name: _camera(frame) for frame in frames}
+        return {PurePath(str(frame["image"])).as_posix(): _camera(frame) for frame in frames}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", "Check the path of the cameras file.") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -44,16 +44,20 @@ def read_known_cameras(path: str | Path) -> dict[str, KnownCamera]:
 def attach_cameras(views: Views, known: dict[str, KnownCamera]) -> Views:
     """The same views with what is known of their cameras; intrinsics are scaled to the size of each photo.
 
+    A photo is matched by its path as far as the name in ``known`` goes ("left/a.jpg"), else by its file name alone.
+
     Raises:
-        InputError: no name matches, or intrinsics are of another aspect ratio than their photo.
+        InputError: no name matches, a file name alone does not say which photo is meant, or intrinsics are of another
+            aspect ratio than their photo.
     """
-    matched = {view.name for view in views if _key(view, known) is not None}
+    keys = _matches(views, known)
+    matched = [key for key in keys if key is not None]
     if not matched:
         raise InputError(
             f"None of the {len(known)} names in the cameras file is among the photos (first photo: {views[0].name}).",
             "Name each frame's image as its file is named.",
         )
-    attached = tuple(_attached(view, known) for view in views)
+    attached = tuple(_attached(view, known, key) for view, key in zip(views, keys, strict=True))
     missing = len(views) - len(matched)
     notes = (
         (f"{missing} of {len(views)} photos have no entry in the cameras file; theirs are estimated",)
@@ -78,13 +82,32 @@ def _camera(frame: dict[str, Any]) -> KnownCamera:
     return KnownCamera(intrinsics, pose, size)
 
 
-def _key(view: View, known: dict[str, KnownCamera]) -> str | None:
-    names = (view.name, view.source.name if view.source is not None else view.name)
-    return next((name for name in names if name in known), None)
+def _matches(views: Views, known: dict[str, KnownCamera]) -> list[str | None]:
+    """For every view the name in ``known`` that means it, or None."""
+    paths = [PurePath(view.source if view.source is not None else view.name) for view in views]
+    keys = [_key_by_path(view.name, path, known) for view, path in zip(views, paths, strict=True)]
+    by_path = set(keys)
+    for index, path in enumerate(paths):
+        named_alike = [key for key in known if PurePath(key).name == path.name and key not in by_path]
+        if keys[index] is not None or not named_alike:
+            continue
+        if len(named_alike) > 1 or [other.name for other in paths].count(path.name) > 1:
+            raise InputError(
+                f"It is not clear which camera belongs to {path}: several photos or frames are called {path.name}.",
+                "Name the images in the cameras file with their folders, as the photos are stored.",
+            )
+        keys[index] = named_alike[0]
+    return keys
 
 
-def _attached(view: View, known: dict[str, KnownCamera]) -> View:
-    key = _key(view, known)
+def _key_by_path(name: str, path: PurePath, known: dict[str, KnownCamera]) -> str | None:
+    if name in known and (name != path.name or len(PurePath(name).parts) > 1):
+        return name  # the view's own, longer name
+    tails = ["/".join(path.parts[start:]) for start in range(len(path.parts) - 1)]
+    return next((tail for tail in tails if tail in known), None)
+
+
+def _attached(view: View, known: dict[str, KnownCamera], key: str | None) -> View:
     if key is None:
         return view
     camera = known[key]
