@@ -30,11 +30,13 @@ class RopeTable(NamedTuple):
 
 def rope_table(positions: Int[Tensor, "*batch token 2"], head_dim: int, base: float = 100.0) -> RopeTable:
     """Table for explicit (row, column) positions. ``head_dim`` must be divisible by 4."""
-    quarter = head_dim // 4
+    quarter, device = head_dim // 4, positions.device
+    if device.type == "mps":  # has no float64
+        positions = positions.cpu()
     exponents = torch.arange(quarter, device=positions.device, dtype=torch.float64) / quarter
     frequencies = float(base) ** -exponents
     angles = positions.to(torch.float64).unsqueeze(-2).unsqueeze(-1) * frequencies  # ... token 1 axis quarter
-    return RopeTable(angles.cos().float(), angles.sin().float())
+    return RopeTable(angles.cos().float().to(device), angles.sin().float().to(device))
 
 
 def grid_positions(rows: int, columns: int, device: torch.device) -> Int[Tensor, "token 2"]:
