@@ -23,6 +23,7 @@ from worldline.types import ImageTransform
 
 MAX_POINTS = 4096  # correspondences per view; more cost time and change nothing measurable
 MIN_INLIER_SHARE = 0.15  # below this a pose is chance
+MAX_ERROR = 8 / 224  # of the longer image side: inlier bound of PnP
 MIN_CONFIDENT_SHARE = 0.05  # a view with fewer confident pixels is judged by its own confidence instead
 
 
@@ -77,7 +78,7 @@ def estimate_cameras(
         poses: known ``world_from_cam`` per view, None where unknown; kept exactly. Two or more with distinct centres
             fix frame and unit of the world, a single one fixes the frame only.
         shared_focal: one focal length (in original pixels) for all photos of equal size.
-        max_error: inlier bound of PnP in model pixels; None is 1.5 % of the longer side.
+        max_error: inlier bound of PnP in model pixels; None is that of MV-DUSt3R's evaluation, 8 of 224 pixels.
         names: of the views, for the warnings.
 
     Raises:
@@ -88,7 +89,7 @@ def estimate_cameras(
     transforms = transforms or [ImageTransform.identity(height, width)] * count
     names = list(names) if names is not None else [f"view {index}" for index in range(count)]
     known = list(intrinsics) if intrinsics is not None else [None] * count
-    max_error = max_error or 0.015 * max(height, width)
+    max_error = max_error or MAX_ERROR * max(height, width)
 
     masks, warnings = _usable_pixels(points, confidence, transforms, confidence_percent, names)
     problems = [_problem(points[v], masks[v], transforms[v], known[v]) for v in range(count)]
@@ -236,7 +237,7 @@ def _focals_by_pnp(problems: list[_Problem], size: tuple[int, int]) -> list[floa
     """Focal lengths, in original pixels, of views that must find theirs together with their pose."""
     votes = []
     for problem in problems:
-        pose = solve_pnp(problem.ideal_pixels, problem.points, None, image_size=size, max_error=0.015 * max(size))
+        pose = solve_pnp(problem.ideal_pixels, problem.points, None, image_size=size, max_error=MAX_ERROR * max(size))
         if pose is not None and pose.inlier_share >= MIN_INLIER_SHARE:
             votes.append(pose.focal / problem.original_scale)
     return votes
@@ -273,13 +274,13 @@ def _resect(
         failed = share < MIN_INLIER_SHARE
         if failed and v != reference:
             pose = np.eye(4)
-            warnings.append(f"{names[v]}: no camera explains its points ({share:.0%} agree); it is left out.")
         elif failed:
             warnings.append(f"{names[v]}: the points of the reference view fit no pinhole camera ({share:.0%} agree).")
-        statuses.append("failed" if failed and v != reference else "estimated")
+        statuses.append(("degenerate" if v == reference else "failed") if failed else "estimated")
         intrinsics.append(problem.pixels_from_ideal @ np.diag([focal, focal, 1.0]))
         poses.append(pose)
         shares.append(share)
+    warnings += _left_out([names[v] for v, status in enumerate(statuses) if status == "failed"], len(names))
     return CameraEstimates(
         intrinsics=np.stack(intrinsics),
         world_from_cam=np.stack(poses),
@@ -289,6 +290,18 @@ def _resect(
         left_out=tuple(v for v, status in enumerate(statuses) if status == "failed"),
         warnings=tuple(warnings),
     )
+
+
+def _left_out(failed: list[str], count: int) -> list[str]:
+    """One sentence about all views without a camera."""
+    if not failed:
+        return []
+    if len(failed) == 1:
+        return [f"{failed[0]}: no camera explains its points; it is left out."]
+    if len(failed) == count - 1:
+        return ["Only the reference view could be placed: no camera explains the points of the others."]
+    shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
+    return [f"{shown}: no camera explains their points; they are left out."]
 
 
 def _flag_missing_baseline(estimates: CameraEstimates, depth: float, reference: int) -> CameraEstimates:

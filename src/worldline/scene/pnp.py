@@ -106,21 +106,25 @@ def _estimate(pixels: np.ndarray, points: np.ndarray, camera: Any, *, estimate_f
 def _refine(
     pixels: np.ndarray, points: np.ndarray, camera: Any, found: dict[str, Any], *, refine_focal: bool, max_error: float
 ) -> Float64[np.ndarray, "4 4"]:
-    """Non-linear refinement on the inliers, twice, because a better pose has other inliers."""
+    """Non-linear refinement on the inliers, then on those within half the bound if most of them are.
+
+    A generous bound finds the pose from rough points, a narrow one makes it exact where the points are.
+    """
     import pycolmap
 
     options = pycolmap.AbsolutePoseRefinementOptions()
     options.refine_focal_length = refine_focal
     pose, inliers = found["cam_from_world"], np.asarray(found["inlier_mask"], bool)
-    for _ in range(2):
+    for bound in (max_error, max_error / 2, max_error / 4):
         refined = pycolmap.refine_absolute_pose(pose, pixels, points, inliers, camera, options)
         if refined is None:
             break
         pose = refined["cam_from_world"]
         world_from_cam = _inverse(pose.matrix())
-        inliers = reprojection_inliers(pixels, points, float(camera.params[0]), world_from_cam, max_error)
-        if inliers.sum() < MIN_POINTS:
+        closer = reprojection_inliers(pixels, points, float(camera.params[0]), world_from_cam, bound)
+        if closer.sum() < max(MIN_POINTS, inliers.sum() // 2):
             break
+        inliers = closer
     return _inverse(pose.matrix())
 
 
