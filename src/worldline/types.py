@@ -178,6 +178,7 @@ class Views:
     views: tuple[View, ...]
     skipped: tuple[str, ...] = ()  # "file: reason", filled when bad files were skipped on request
     notes: tuple[str, ...] = ()  # what a user should know, e.g. the share of pixels outside the crop
+    read_seconds: float = 0.0  # how long it took to read them
 
     def __len__(self) -> int:
         return len(self.views)

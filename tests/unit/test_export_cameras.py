@@ -233,3 +233,13 @@ def test_views_without_a_pose_are_left_out(exact_scene: Scene, tmp_path: Path) -
     assert len(json.loads((written["nerfstudio"] / "transforms.json").read_text())["frames"]) == 3
     assert len(np.loadtxt(written["tum"])) == 3
     assert "camera_0001" not in trimesh.load_scene(written["glb"]).geometry
+
+
+def test_skew_that_a_format_cannot_hold_is_said(exact_scene, tmp_path):
+    view = exact_scene.views[0]
+    intrinsics = view.camera.intrinsics.copy()
+    intrinsics[0, 1] = 2.0
+    skewed = dataclasses.replace(view, camera=dataclasses.replace(view.camera, intrinsics=intrinsics))
+    scene = dataclasses.replace(exact_scene, views=(skewed, *exact_scene.views[1:]))
+    with pytest.warns(UserWarning, match="skew"):
+        scene.export(tmp_path, ["nerfstudio"])

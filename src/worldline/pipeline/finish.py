@@ -31,7 +31,8 @@ def provenance(model: Reconstructor, options: ReconstructOptions, extra: dict[st
 
 def finished(scene: Scene, timings: dict[str, float], views: Views, notes: Sequence[str] = ()) -> Scene:
     """The scene with its timings and with what was said about the inputs."""
-    timings = {**timings, "total": sum(timings.values())}
+    timings = {"read": views.read_seconds, **timings}
+    timings["total"] = sum(timings.values())
     said = (*(f"skipped {entry}" for entry in views.skipped), *views.notes, *notes)
     return replace(
         scene,

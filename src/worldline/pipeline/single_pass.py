@@ -97,6 +97,7 @@ class Reconstructor:
 
         options = options or ReconstructOptions()
         _check_choices(options)
+        started = time.perf_counter()
         # the published crop rule for sizes other than 224 gives photos of different shapes, which pairs can take
         one_shape = options.fit == "crop" and not isinstance(self.network, Dust3r)
         views = load_views(
@@ -110,7 +111,7 @@ class Reconstructor:
             poses=poses,
         )
         require_views(views, minimum=2)
-        return views
+        return replace(views, read_seconds=time.perf_counter() - started)
 
     def reconstruct_views(self, views: Views, options: ReconstructOptions | None = None) -> Scene:
         """The same for images that are already :class:`worldline.types.Views`."""

@@ -23,6 +23,7 @@ from worldline.outputs.export.folder import OutputFolder
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera
 
+_VISIBLE_SKEW = 0.1  # pixels, at 45 degrees from the optical axis
 _COPIED_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")  # every reader knows them
 _LOSSLESS_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif")
 _IMAGE_SUFFIXES = (*_COPIED_SUFFIXES, *_LOSSLESS_SUFFIXES, ".webp", ".heic", ".heif", ".avif", ".jp2")
@@ -61,6 +62,13 @@ def write_images(scene: Scene, folder: OutputFolder, relative: str) -> list[Expo
         warnings.warn(
             f"{len(missing)} photos are not where they were or have changed (first: {missing[0]}); {relative} has "
             "pictures and cameras at the network's size for them.",
+            stacklevel=2,
+        )
+    skewed = [image.view.name for image in images if abs(image.camera.intrinsics[0, 1]) > _VISIBLE_SKEW]
+    if skewed:
+        warnings.warn(
+            f"{len(skewed)} cameras have skewed pixels (first: {skewed[0]}), which this format cannot hold; {relative} "
+            "leaves the skew out.",
             stacklevel=2,
         )
     return images
