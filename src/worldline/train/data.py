@@ -270,7 +270,7 @@ def draw_batch(
     scenes: int,
     views: int,
     size: int,
-    least_overlap: float = 0.15,
+    least_overlap: tuple[float, float] = (0.15, 0.15),
     augment: bool = True,
 ) -> Batch:
     """Draw ``scenes`` scenes of the pool with ``views`` overlapping views each, in random order.
@@ -280,7 +280,7 @@ def draw_batch(
     drawn: list[PosedImages] = []
     for _ in range(scenes):
         scene = load_scene(files[_draw_index(len(files), rng)])
-        chosen = choose_views(overlap(scene), views, rng, least_overlap)
+        chosen = choose_views(overlap(scene), views, rng, rng.uniform(*least_overlap))
         if len(chosen) < views:
             raise InputError(
                 f"A step asks for {views} views, the pool has {len(chosen)} per scene.", "Render more views per scene."

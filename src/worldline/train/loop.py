@@ -178,10 +178,10 @@ class Run:
         target, valid = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
         terms = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha)
         loss, hits = terms.sum(), 0.0
-        if recipe.matching_weight:
+        if stage.matching_weight:
             grid = self.model.encoder.patch_embed.grid(*batch.images.shape[-2:])
             matching, hits = matching_loss(self.model, attention, batch.matches, paths, grid)
-            loss = loss + recipe.matching_weight * matching
+            loss = loss + stage.matching_weight * matching
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm))
@@ -284,7 +284,8 @@ class Run:
     def _learning_rate(self, stage: Stage) -> float:
         recipe = self.recipe
         low = recipe.final_learning_rate
-        cosine = low + (recipe.learning_rate - low) * (1 + math.cos(math.pi * self.share)) / 2
+        falling = max(0.0, self.share - recipe.hold) / (1 - recipe.hold)
+        cosine = low + (recipe.learning_rate - low) * (1 + math.cos(math.pi * falling)) / 2
         warmup = min(1.0, (self.progress.step + 1) / max(1, recipe.warmup_steps))
         return cosine * warmup * stage.learning_rate
 

@@ -21,7 +21,9 @@ class Stage:
     views: tuple[int, int] = (2, 4)  # fewest and most views of a scene, drawn per step
     views_per_step: int = 48  # a step takes as many scenes as fit
     references: int = 1  # reference paths, at most one per view; 1 trains the plain path, 2 to 4 also the fusion
-    least_overlap: float = 0.15  # share of pixels that a view has in common with a view chosen before it
+    least_overlap: tuple[float, float] = (0.15, 0.15)  # range of the share of pixels that a view has in common with one
+    # chosen before it, drawn per scene: large shares are easy, small ones are what photo sets look like
+    matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
     learning_rate: float = 1.0  # factor on the recipe's learning rate
 
 
@@ -40,11 +42,11 @@ class TrainRecipe:
     learning_rate: float = 4e-4  # peak
     final_learning_rate: float = 1e-6
     warmup_steps: int = 200  # linear from 0
+    hold: float = 0.0  # share of the run that is spent at the peak before the cosine starts to fall
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05  # matrices and convolutions only, 0 for biases, norms and other 1-D parameters
     clip_norm: float = 1.0  # total gradient norm
     confidence_alpha: float = 0.2  # price of a low confidence
-    matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
     ema_decay: float = 0.999  # of the exported weights, per step; ramps up from 0
     device: str = "cpu"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast on CUDA, float32 elsewhere
@@ -88,15 +90,14 @@ def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, mi
         validation_pool=validation_pool,
         minutes=minutes,
         stages=(
-            Stage(until=0.3, size=112, views=(2, 3), views_per_step=24, least_overlap=0.35),
-            Stage(until=0.6, size=112, views=(2, 4), views_per_step=24, least_overlap=0.25),
-            Stage(until=0.7, size=112, views=(3, 6), views_per_step=18, references=4),
-            Stage(until=0.88, size=224, views=(2, 6), views_per_step=12),
-            Stage(until=1.0, size=224, views=(3, 6), views_per_step=6, references=4),
+            Stage(until=0.8, size=112, views=(2, 3), views_per_step=24, least_overlap=(0.15, 0.6), matching_weight=1.0),
+            Stage(until=0.83, size=112, views=(3, 5), views_per_step=16, references=4, matching_weight=0.3),
+            Stage(until=0.97, size=224, views=(2, 5), views_per_step=10, matching_weight=0.3),
+            Stage(until=1.0, size=224, views=(3, 5), views_per_step=5, references=4, matching_weight=0.3),
         ),
-        learning_rate=1.2e-3,
+        learning_rate=8e-4,
+        hold=0.75,
         warmup_steps=300,
-        matching_weight=0.3,
         precision="bfloat16",
         threads=2,
         checkpoint_minutes=4,
