@@ -14,6 +14,7 @@ from worldline.eval.datasets import GroundTruth
 from worldline.eval.metrics import auc, depth_absrel, relative_point_error, relative_pose_errors
 
 FAILED_DEGREES = 180.0  # what a pose that was not found counts as
+FEWEST_PIXELS = 10  # fewer common pixels say nothing
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class SceneScore:
     """Errors of one scene; lower is better except for the AUC. Every entry names its alignment."""
 
     point_error: float  # median relative point error, after one robust similarity per scene
-    abs_rel: float  # mean relative depth error, after one scale per scene
+    abs_rel: float  # mean relative depth error of the registered views, after one scale per scene
     rotation: float  # median over pairs of the relative rotation error, degrees, no alignment
     translation: float  # median over pairs of the angle between baseline directions, degrees, no alignment
     auc30: float  # area under the recall of max(rotation, translation) error up to 30 degrees
@@ -63,12 +64,14 @@ def score_scene(
     rotation = torch.where(pair_known, errors.rotation, FAILED_DEGREES)
     translation = torch.where(pair_known | errors.translation.isnan(), errors.translation, FAILED_DEGREES)
     point_error = abs_rel = math.nan
-    if both.sum() >= 10:
-        depth = ((points - safe[:, None, None, :3, 3]) * safe[:, None, None, :3, 2]).sum(-1)
+    if both.sum() >= FEWEST_PIXELS:
         mask = torch.from_numpy(both)
         relative = relative_point_error(torch.from_numpy(points), torch.from_numpy(truth.points), mask, true_poses)
         point_error = float(relative.median())
-        abs_rel = depth_absrel(torch.from_numpy(depth), torch.from_numpy(truth.depth), mask)
+    seen = both & registered[:, None, None]
+    if seen.sum() >= FEWEST_PIXELS:
+        depth = ((points - safe[:, None, None, :3, 3]) * safe[:, None, None, :3, 2]).sum(-1)
+        abs_rel = depth_absrel(torch.from_numpy(depth), torch.from_numpy(truth.depth), torch.from_numpy(seen))
     return SceneScore(
         point_error=point_error,
         abs_rel=abs_rel,

@@ -114,13 +114,15 @@ def score_methods(
 
 
 def score_reconstruction(scene: Scene, truth: GroundTruth) -> SceneScore:
-    """Score all pixels of a scene, confident or not; views whose pose failed count as not registered."""
+    """Score all pixels of a scene, confident or not; views whose pose failed count as not registered.
+
+    Their points count all the same: a pointmap says where they are without knowing the camera.
+    """
     points = np.stack([view.points for view in scene.views])
     poses = np.stack([view.camera.world_from_cam for view in scene.views])
     failed = np.array([view.pose_status == "failed" for view in scene.views])
     poses[failed] = np.nan
-    predicted = np.broadcast_to(~failed[:, None, None], truth.valid.shape)
-    return score_scene(points, poses, truth, predicted)
+    return score_scene(points, poses, truth)
 
 
 def _score_sfm(photos: Sequence[Path], views: Views, truth: GroundTruth) -> SceneScore:
