@@ -90,13 +90,17 @@ def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, mi
         validation_pool=validation_pool,
         minutes=minutes,
         stages=(
-            Stage(until=0.8, size=112, views=(2, 3), views_per_step=24, least_overlap=(0.15, 0.6), matching_weight=1.0),
-            Stage(until=0.83, size=112, views=(3, 5), views_per_step=16, references=4, matching_weight=0.3),
-            Stage(until=0.97, size=224, views=(2, 5), views_per_step=10, matching_weight=0.3),
+            Stage(
+                until=0.83, size=112, views=(2, 3), views_per_step=24, least_overlap=(0.15, 0.6), matching_weight=1.0
+            ),
+            Stage(until=0.86, size=112, views=(3, 5), views_per_step=16, references=4, matching_weight=0.3),
+            Stage(
+                until=0.97, size=224, views=(2, 4), views_per_step=10, least_overlap=(0.15, 0.5), matching_weight=0.5
+            ),
             Stage(until=1.0, size=224, views=(3, 5), views_per_step=5, references=4, matching_weight=0.3),
         ),
         learning_rate=8e-4,
-        hold=0.75,
+        hold=0.8,
         warmup_steps=300,
         precision="bfloat16",
         threads=2,
