@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import pad
 
 TILE = 4  # outputs per tile and axis
 POINTS = (0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0)  # and infinity; small powers of two keep the rounding errors small
@@ -39,16 +38,18 @@ def winograd_conv2d(
     output_rows, filters, inputs = (part.to(maps) for part in transforms(kernel))
     points = filters.shape[0]
     products = torch.einsum("ik,ockl,jl->jico", filters, weight, filters).reshape(points**2, *weight.shape[1::-1])
-    batch, _, height, width = maps.shape
+    batch, channels, height, width = maps.shape
     rows, columns = -(-height // TILE), -(-width // TILE)
     margin = kernel // 2
-    padded = pad(maps, (margin, columns * TILE - width + margin, margin, rows * TILE - height + margin))
-    padded = padded.permute(0, 2, 3, 1).contiguous()
+    pixels = maps.permute(0, 2, 3, 1)
     result = maps.new_empty(batch, height, width, weight.shape[0])
     for sample in range(batch):
         for start in range(0, rows, ROWS_AT_ONCE):
             count = min(ROWS_AT_ONCE, rows - start)
-            strip = padded[sample, start * TILE : (start + count - 1) * TILE + points]
+            top, tall = start * TILE - margin, (count - 1) * TILE + points  # of the input rows, margin included
+            inside = slice(max(0, top), min(height, top + tall))
+            strip = maps.new_zeros(tall, columns * TILE + 2 * margin, channels)
+            strip[inside.start - top : inside.stop - top, margin : margin + width] = pixels[sample, inside]
             tiles = _to_points(strip, inputs, count, columns)
             outputs = _to_pixels(torch.bmm(tiles, products), output_rows, count, columns)
             bottom = min(height, (start + count) * TILE)
