@@ -14,11 +14,12 @@ from worldline import worlds
 from worldline.errors import InputError
 from worldline.eval.datasets import GroundTruth, find_sequences, read_sequence, truth_of
 from worldline.eval.scores import SceneScore, constant_depth, score_scene
-from worldline.eval.suites import evaluate_rooms
+from worldline.eval.suites import evaluate_rooms, score_network
 from worldline.inputs import load_views
 from worldline.models.config import MVDust3rConfig
 from worldline.models.mvdust3r import MVDust3r
 from worldline.pipeline import Reconstructor
+from worldline.types import Pointmaps
 
 SIZE = 64
 
@@ -141,3 +142,24 @@ def test_the_rooms_suite_reports_the_model_beside_its_baselines() -> None:
     records = evaluate_rooms(model, scenes=1, counts=(2,), baselines=("constant depth",))
     assert [record["method"] for record in records] == ["untrained", "constant depth"]
     assert records[0]["scenes"] == 1
+
+
+class Oracle(torch.nn.Module):
+    """The true points of one scene in the frame of its first view."""
+
+    def __init__(self, sample: worlds.WorldSample) -> None:
+        super().__init__()
+        self.anchor = torch.nn.Parameter(torch.zeros(()))
+        pose = torch.as_tensor(sample.world_from_cam)[0].double()
+        self.points = (torch.as_tensor(sample.points).double() - pose[:3, 3]) @ pose[:3, :3]
+
+    def forward(self, images: torch.Tensor, references: int = 4) -> Pointmaps:
+        return Pointmaps(self.points[None].float(), torch.full((1, *self.points.shape[:3]), 5.0))
+
+
+def test_a_network_that_knows_the_truth_scores_near_zero_while_training(sample: worlds.WorldSample) -> None:
+    figures = score_network(Oracle(sample), [sample])
+    assert figures["point_error"] < 1e-4
+    assert figures["abs_rel"] < 0.02
+    assert figures["rotation"] < 0.5
+    assert (figures["registered"], figures["scenes"]) == (1, 1)

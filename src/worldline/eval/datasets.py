@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -20,9 +20,6 @@ from PIL import Image
 
 from worldline.errors import InputError
 from worldline.types import Camera, ImageTransform, Views
-
-if TYPE_CHECKING:
-    from worldline.worlds import WorldSample
 
 MILLIMETRES = 1000.0
 
@@ -147,7 +144,24 @@ def _camera(frame: dict) -> Camera:
     return Camera(intrinsics, np.array(frame["T_c2w"], dtype=np.float64), int(frame["height"]), int(frame["width"]))
 
 
-def truth_of(sample: WorldSample) -> GroundTruth:
+class PosedScene(Protocol):
+    """Posed views of one scene with the truth of every pixel, as tensors or arrays; ``worlds.WorldSample`` is one."""
+
+    @property
+    def images(self) -> Any: ...  # [V, H, W, 3] uint8
+    @property
+    def points(self) -> Any: ...  # [V, H, W, 3], world frame
+    @property
+    def depth(self) -> Any: ...  # [V, H, W]
+    @property
+    def valid(self) -> Any: ...  # [V, H, W]
+    @property
+    def intrinsics(self) -> Any: ...  # [V, 3, 3]
+    @property
+    def world_from_cam(self) -> Any: ...  # [V, 4, 4]
+
+
+def truth_of(sample: PosedScene) -> GroundTruth:
     """The exact truth of a procedural scene whose images are fed to the network as they are."""
     height, width = sample.depth.shape[1:]
     cameras = tuple(

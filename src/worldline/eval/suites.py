@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 
 from worldline.errors import InputError
-from worldline.eval.datasets import GroundTruth, find_sequences, read_sequence, truth_of
+from worldline.eval.datasets import GroundTruth, PosedScene, find_sequences, read_sequence, truth_of
 from worldline.eval.scores import SceneScore, constant_depth, score_scene
 from worldline.eval.sfm import incremental_sfm
 from worldline.inputs import load_views
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from worldline.pipeline import Reconstructor
     from worldline.scene import Scene
     from worldline.types import Views
@@ -96,6 +98,24 @@ def evaluate_real(
                 report(f"left out {sequence.name} with {count} views: it has {len(sequence)} frames")
             records += _records(sequence.name, count, scores, report)
     return records
+
+
+def score_network(network: nn.Module, scenes: Iterable[PosedScene], references: int = 4) -> dict[str, float]:
+    """Medians over posed scenes for a network in training: one pass each, cameras from the pointmaps alone."""
+    from worldline.scene.cameras import estimate_cameras
+
+    device = next(network.parameters()).device
+    scores = []
+    for scene in scenes:
+        images = torch.from_numpy(np.asarray(scene.images)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.inference_mode():
+            maps = network(images[None], references)
+        points, confidence = (part[0].float().cpu().numpy() for part in (maps.points, maps.confidence))
+        cameras = estimate_cameras(points, confidence)
+        poses = cameras.world_from_cam.copy()
+        poses[list(cameras.left_out)] = np.nan
+        scores.append(score_scene(points.astype(np.float64), poses, truth_of(scene)))
+    return SceneScore.summary(scores)
 
 
 def score_methods(

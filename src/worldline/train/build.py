@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from worldline.models.config import MVDust3rConfig
+from worldline.models.layers.blocks import DecoderBlock
 from worldline.models.mvdust3r import MVDust3r
 from worldline.train.recipes import TrainRecipe
 from worldline.types import Pointmaps
@@ -43,14 +44,15 @@ def start_at_unit_depth(model: MVDust3r) -> None:
 def attend_to_similar(model: MVDust3r) -> None:
     """Let cross-attention start with equal projections of queries and keys: tokens read what looks like them.
 
-    With independent projections a token reads its true counterpart in another view less often than chance for a long
-    time; with equal ones half of the strongest attentions hit it before any training, and in the fusion every token
-    starts by reading itself in the other paths. (In the spirit of mimetic initialisation, Trockman and Kolter 2023.)
+    With independent projections it takes long until a token reads its true counterpart in another view more often than
+    chance. In the fusion every token starts by reading itself in the other paths. (In the spirit of mimetic
+    initialisation, Trockman and Kolter 2023.)
     """
     decoder = model.decoder
     for blocks in (decoder.reference_blocks, decoder.source_blocks, decoder.fusion_blocks or ()):
         for block in blocks:
-            block.cross_attention.key.load_state_dict(block.cross_attention.query.state_dict())
+            attention = cast(DecoderBlock, block).cross_attention
+            attention.key.load_state_dict(attention.query.state_dict())
 
 
 def forward_paths(model: MVDust3r, images: Float[Tensor, "scene view 3 height width"], paths: int) -> Pointmaps:
@@ -59,7 +61,8 @@ def forward_paths(model: MVDust3r, images: Float[Tensor, "scene view 3 height wi
         if paths > 1:
             return model.forward_paths(images, paths)
         with without_fusion(model):
-            return model.read_out(model.decode(model.encode(images), images.shape[-2:], 1), images)
+            height, width = images.shape[-2:]
+            return model.read_out(model.decode(model.encode(images), (height, width), 1), images)
 
 
 def attention_kernel(model: MVDust3r, images: Tensor) -> AbstractContextManager[Any]:

@@ -114,7 +114,7 @@ class Run:
         """Share of the run that is done, in [0, 1]."""
         if self.recipe.steps is not None:
             return min(1.0, self.progress.step / max(1, self.recipe.steps))
-        return min(1.0, self.progress.seconds / 60 / self.recipe.minutes)
+        return min(1.0, self.progress.seconds / 60 / (self.recipe.minutes or math.inf))
 
     def loop(self) -> None:
         """Train until the end of the recipe, writing checkpoints, snapshots and validation results on the way."""
@@ -244,14 +244,14 @@ class Run:
 
     def validate(self) -> dict[str, float]:
         """Errors of the averaged weights on the validation pool, written to the log."""
-        from worldline.eval.rooms import evaluate_scenes
+        from worldline.eval.suites import score_network
 
         pool = self.recipe.validation_pool
         if pool is None:
             return {}
         views = list(range(self.recipe.validation_views))
         scenes = [data.load_scene(file).choose(views) for file in data.pool_files(pool)]
-        result = evaluate_scenes(self.averaged_model(), scenes)["model"]
+        result = score_network(self.averaged_model(), scenes)
         self._write_log({"kind": "validation", **result})
         return result
 

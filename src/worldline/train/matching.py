@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from worldline.models.layers.attention import CrossAttention
+from worldline.models.layers.blocks import DecoderBlock
 from worldline.models.layers.rope import apply_rope, grid_rope
 from worldline.models.mvdust3r import MVDust3r
 
@@ -88,7 +90,7 @@ def matching_loss(
 
 def _attentions(model: MVDust3r) -> list[CrossAttention]:
     pairs = zip(model.decoder.reference_blocks, model.decoder.source_blocks, strict=True)
-    return [block.cross_attention for pair in pairs for block in pair]
+    return [cast(DecoderBlock, block).cross_attention for pair in pairs for block in pair]
 
 
 def _keep(store: dict[int, Tensor], index: int) -> Callable[..., None]:

@@ -101,6 +101,7 @@ def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, mi
         ),
         learning_rate=8e-4,
         hold=0.8,
+        ema_decay=0.99,  # short: the last stages have a few hundred steps each
         warmup_steps=300,
         precision="bfloat16",
         threads=2,
