@@ -100,7 +100,7 @@ def head_bytes(config: PointmapConfig, height: int, width: int) -> int:
     pixels = height * width
     channels = 16.0
     if config.image_skip:
-        channels += 4 * config.skip_dim
+        channels += 6.5 * config.skip_dim  # Winograd tiles, their transforms, input and output
     channels += 1.5 * getattr(config, "dpt_dim", 0) * (getattr(config, "head", "linear") == "dpt")
     return int(FLOAT_BYTES * pixels * channels)
 
