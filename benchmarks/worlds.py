@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from worldline import worlds
-from worldline.worlds import cast as casting
-from worldline.worlds.trace import Stage
-from worldline.worlds.views import Tiling, intrinsics
+from worldline.worlds.rendering import cast as casting
+from worldline.worlds.rendering.trace import Stage
+from worldline.worlds.rendering.views import Tiling, intrinsics
 from worldline.worlds.world import Primitives, World
 
 

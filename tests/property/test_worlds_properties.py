@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worldline import worlds
-from worldline.worlds import cast as casting
-from worldline.worlds.cameras import distance_to_solids, look_at, seen_share
-from worldline.worlds.views import Tiling, intrinsics
+from worldline.worlds.cameras.photos import distance_to_solids, look_at, seen_share
+from worldline.worlds.rendering import cast as casting
+from worldline.worlds.rendering.views import Tiling, intrinsics
 from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, SHELL_FACES, CameraSet, Primitives, random_rotation
 
 coordinate = st.floats(-3.0, 3.0, allow_nan=False, width=32)
@@ -51,7 +51,9 @@ def test_turning_solid_and_rays_together_keeps_distances(seed, kind):
         room = torch.full((1, 3), 100.0)
         moved = torch.as_tensor(rays @ motion.T).float()
         packets = casting.Packets(torch.zeros(1, 3), tuple(moved[None, :, i].contiguous() for i in range(3)), 1)
-        distance, surface = casting.cast(casting.SceneTables(-room, room, {kind: table}), packets)
+        distance, surface = casting.cast(
+            casting.SceneTables(-room, room, torch.zeros(1, dtype=torch.bool), {kind: table}), packets
+        )
         return torch.where(surface == SHELL_FACES, distance, torch.inf)[0]
 
     before, after = distances(np.eye(3)), distances(turn)
@@ -77,7 +79,7 @@ def test_look_at_puts_the_target_in_the_middle(position, towards, roll):
 @settings(max_examples=30, deadline=None)
 @given(st.integers(8, 64), st.integers(8, 64), st.floats(0.9, 1.5))
 def test_field_of_view_spans_the_longer_side(height, width, fov):
-    lens = CameraSet(np.eye(4)[None], np.array([fov]), np.zeros((1, 2)))
+    lens = CameraSet.photos(np.eye(4)[None], np.array([fov]), np.zeros((1, 2)))
     matrix = intrinsics(lens, height, width)[0]
     side = max(height, width)
     edge = np.degrees(2 * np.arctan(0.5 * side / matrix[0, 0]))
@@ -104,7 +106,14 @@ def test_distance_to_a_box_is_zero_inside_and_exact_above(point, seed):
     rng = np.random.default_rng(seed)
     half, turn = rng.uniform(0.1, 1.0, 3), random_rotation(rng)
     solid = Primitives(
-        np.array([BOX]), np.array([point]), turn[None], half[None], np.zeros((1, 1, 4)), np.array([6]), np.array([0])
+        np.array([BOX]),
+        np.array([point]),
+        turn[None],
+        half[None],
+        np.zeros((1, 1, 4)),
+        np.array([6]),
+        np.array([0]),
+        np.array([0]),
     )
     inside = np.array(point) + turn @ (half * rng.uniform(-0.99, 0.99, 3))
     above = np.array(point) + turn @ (half * [0.5, 0.5, 1.0] + [0, 0, 0.7])

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from worldline import worlds
-from worldline.worlds import cast as casting
-from worldline.worlds import trace
-from worldline.worlds.shading import hit_geometry
-from worldline.worlds.views import Tiling, intrinsics
+from worldline.worlds.rendering import cast as casting
+from worldline.worlds.rendering import trace
+from worldline.worlds.rendering.shading import hit_geometry
+from worldline.worlds.rendering.views import Tiling, intrinsics
 from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, random_rotation
 
 ROTATION = torch.as_tensor(random_rotation(np.random.default_rng(5)), dtype=torch.float32)
@@ -26,7 +26,7 @@ def one_table(kind: int, rotation: torch.Tensor, half: torch.Tensor, planes: tor
         torch.ones(1, 1, dtype=torch.bool), torch.full((1, 1), SHELL_FACES, dtype=torch.int32),
     )  # fmt: skip
     room = torch.full((1, 3), 20.0)
-    return casting.SceneTables(-room, room, {kind: table})
+    return casting.SceneTables(-room, room, torch.zeros(1, dtype=torch.bool), {kind: table})
 
 
 def fan(count: int = 4096) -> torch.Tensor:

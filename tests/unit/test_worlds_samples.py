@@ -12,9 +12,9 @@ from PIL import Image
 
 from worldline import worlds
 from worldline.errors import InputError, OutputError
-from worldline.worlds import cameras
-from worldline.worlds import cast as casting
-from worldline.worlds.views import Tiling
+from worldline.worlds.cameras import photos as cameras
+from worldline.worlds.rendering import cast as casting
+from worldline.worlds.rendering.views import Tiling
 
 SEED = worlds.TEST_SEEDS[0]
 

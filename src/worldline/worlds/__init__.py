@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from worldline.worlds.formats.ours import write
+from worldline.worlds.layouts import LAYOUTS
+from worldline.worlds.options import WorldOptions
 from worldline.worlds.sampling import (
-    LAYOUTS,
     TEST_SEEDS,
     TRAIN_SEEDS,
     VALIDATION_SEEDS,
@@ -15,7 +17,6 @@ from worldline.worlds.sampling import (
 )
 from worldline.worlds.sheet import contact_sheet
 from worldline.worlds.world import World
-from worldline.worlds.write import write
 
 __all__ = [
     "LAYOUTS",
@@ -23,6 +24,7 @@ __all__ = [
     "TRAIN_SEEDS",
     "VALIDATION_SEEDS",
     "World",
+    "WorldOptions",
     "WorldSample",
     "contact_sheet",
     "describe",

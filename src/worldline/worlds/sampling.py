@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 from torch import Tensor
 
 from worldline.errors import InputError
-from worldline.worlds import cast as casting
-from worldline.worlds import rooms
-from worldline.worlds.cameras import sample_cameras
-from worldline.worlds.shading import photograph
-from worldline.worlds.trace import Stage, edges, soften
-from worldline.worlds.views import Tiling, intrinsics
-from worldline.worlds.world import CameraSet, PhotoEffects, World
+from worldline.worlds.layouts import LAYOUTS
+from worldline.worlds.options import Streams, WorldOptions
+from worldline.worlds.rendering.photo import draw_effects, photograph
+from worldline.worlds.rendering.trace import Moment, see
+from worldline.worlds.world import World, material_slices
 
 # Seeds are positions in one number line; the three ranges never overlap, whatever the layout.
 TRAIN_SEEDS = range(0, 1_000_000_000)
 VALIDATION_SEEDS = range(1_000_000_000, 1_001_000_000)
 TEST_SEEDS = range(2_000_000_000, 2_001_000_000)
 
-LAYOUTS = {"rooms": 1}  # name -> number that separates the random streams of layouts
-_ALIASES = {"room": "rooms"}
-_MAX_PHOTOS = 64
+_ALIASES = {"room": "rooms", "object": "objects", "streets": "street"}
+_ATTEMPTS = 8
+_BATCH_PIXELS = 1_500_000  # of one batch on a CPU, where larger ones only cost memory
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,9 @@ class WorldSample:
 
     Depth is along the optical axis, in metres; points and normals are in the world frame (metres, z up); pixel
     centres are at integers. ``instance`` is 0..5 for the room's faces (-x, +x, -y, +y, floor, ceiling), 6 and more
-    for objects, -1 where nothing was hit. Intrinsics and poses stay float64.
+    for objects. In the sky ``valid`` is False, ``instance`` and ``body`` are -1, depth and normals are 0, and
+    the point is the camera centre. Intrinsics and poses stay float64. What the pixels do not tell (where a point is
+    at another instant, what a LiDAR would see) is answered by :mod:`worldline.worlds.truth` from ``world``.
     """
 
     images: UInt8[Tensor, "view height width 3"]
@@ -43,11 +44,32 @@ class WorldSample:
     points: Float32[Tensor, "view height width 3"]
     normals: Float32[Tensor, "view height width 3"]
     instance: Int32[Tensor, "view height width"]
+    body: Int32[Tensor, "view height width"]  # rigid body: row of world.motion; 0 never moves
+    dynamic: Bool[Tensor, "view height width"]  # shows something that moves between the instants of this world
     valid: Bool[Tensor, "view height width"]
     intrinsics: Float64[Tensor, "view 3 3"]
     world_from_cam: Float64[Tensor, "view 4 4"]
-    layout: str
-    seed: int
+    world: World
+
+    @property
+    def layout(self) -> str:
+        """Kind of world."""
+        return self.world.layout
+
+    @property
+    def seed(self) -> int:
+        """The number it was drawn from."""
+        return self.world.seed
+
+    @property
+    def frame(self) -> Int64[np.ndarray, "view"]:
+        """Instant of every view: row of ``world.motion.times``."""
+        return self.world.cameras.frame
+
+    @property
+    def times(self) -> Float64[np.ndarray, "view"]:
+        """Seconds at which the views were taken."""
+        return self.world.motion.times[self.world.cameras.frame]
 
 
 def canonical_layout(layout: str) -> str:
@@ -62,128 +84,131 @@ def canonical_layout(layout: str) -> str:
     return name
 
 
-def describe(
-    layout: str, seed: int, *, views: int, focal_per_view: bool = False, principal_offset: float = 0.0
-) -> World:
-    """Draw a world from its seed: geometry, materials, lights, cameras. CPU only, no pixels yet.
+def describe(layout: str, seed: int, *, views: int, **knobs: Any) -> World:
+    """Draw a world from its seed: geometry, motion, materials, lights, cameras. CPU only, no pixels yet.
 
     Args:
-        layout: "rooms".
+        layout: a name in ``LAYOUTS``.
         seed: any non-negative integer; take it from TRAIN_SEEDS, VALIDATION_SEEDS or TEST_SEEDS.
-        views: number of photos; the first n cameras of a longer set are the set of n.
-        focal_per_view: draw a focal length per view instead of one per set (the field of view stays in 50-90 degrees).
-        principal_offset: largest shift of the principal point, as a share of the longer image side.
+        views: number of photos; the first n cameras of a longer photo set are the set of n.
+        knobs: further fields of :class:`WorldOptions`, e.g. ``shooting="video"``; by default what is usual for the
+            layout.
 
     Raises:
-        InputError: unknown layout, or a number of views that is not in 1..64.
+        InputError: unknown layout or way of shooting, or a number out of its range.
     """
     layout = canonical_layout(layout)
-    if not 1 <= views <= _MAX_PHOTOS:
-        raise InputError(f"{views} views were asked for.", f"Ask for 1 to {_MAX_PHOTOS}.")
+    kind = LAYOUTS[layout]
+    options = _options(layout, views, knobs)
     if seed < 0:
         raise InputError(f"The seed {seed} is negative.", "Seeds start at 0.")
-    attempt = 0
-    while True:  # a crowded room may have no place for the photographer: the seed then draws another room
-        scene_rng, camera_rng, photo_rng = (
-            np.random.default_rng([LAYOUTS[layout], seed, attempt, stream]) for stream in range(3)
-        )
-        room, shell, lights = rooms.furnish(scene_rng)
-        primitives = room.builder.primitives()
-        draft = World(
-            layout, seed, room.low, room.high, shell, primitives,
-            np.array(room.builder.material_kind), np.stack(room.builder.material_rows),
-            lights.position, lights.color, lights.axis, lights.focus, _ambient(scene_rng),
-            CameraSet(np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 2))), _photo_effects(photo_rng, views),
-        )  # fmt: skip
+    for attempt in range(_ATTEMPTS):  # a crowded place may have no room for the photographer: draw another
+        streams = Streams.of(kind.stream, seed, attempt)
         try:
-            cameras = sample_cameras(
-                camera_rng, casting.pack([draft], "cpu"), room.low, room.high, primitives, views,
-                focal_per_view=focal_per_view, principal_offset=principal_offset,
-            )  # fmt: skip
+            world = kind.build(streams, options)
         except InputError:
-            attempt += 1
-            if attempt == 8:
+            if attempt == _ATTEMPTS - 1:
                 raise
             continue
-        return replace(draft, cameras=cameras)
+        effects = draw_effects(streams.photo, world.views, options.light_change)
+        return replace(_soften_patterns(world, options.texture), layout=layout, seed=seed, photo=effects)
+    raise AssertionError("unreachable")
 
 
-def _ambient(rng: np.random.Generator) -> Float64[np.ndarray, "3"]:
-    warmth = rng.uniform(-0.1, 0.15)
-    return rng.uniform(0.25, 0.6) * np.array([1 + warmth, 1.0, 1 - warmth])
+def _options(layout: str, views: int, knobs: dict[str, Any]) -> WorldOptions:
+    unknown = sorted(set(knobs) - {field.name for field in fields(WorldOptions)})
+    if unknown:
+        raise InputError(f"Worlds have no option {unknown[0]!r}.", "See worldline.worlds.WorldOptions for the names.")
+    possible = LAYOUTS[layout].shooting
+    options = WorldOptions(views, **{"shooting": possible[0], **knobs})
+    if options.shooting not in possible:
+        raise InputError(
+            f"The layout {layout} cannot be shot as {options.shooting!r}.", f"Choose one of: {', '.join(possible)}."
+        )
+    return options
 
 
-def _photo_effects(rng: np.random.Generator, views: int) -> PhotoEffects:
-    """Drawn view by view, so that a longer set starts like a shorter one."""
-    strength, grain, shade = rng.uniform(0.05, 0.3), rng.uniform(0.002, 0.012), rng.uniform(0.0, 0.35)
-    set_balance = 1.0 + rng.normal(0, 0.06, 3)
-    set_exposure = rng.normal(0, 0.3)
-    rows = rng.normal(size=(_MAX_PHOTOS, 4))[:views]
-    seeds = rng.integers(0, 2**62, _MAX_PHOTOS)[:views]
-    balance = set_balance * (1.0 + 0.02 * rows[:, 1:])
-    return PhotoEffects(
-        set_exposure + strength * rows[:, 0], balance, np.full(views, shade), np.full(views, grain), seeds
-    )
+def _soften_patterns(world: World, texture: float) -> World:
+    """Draw all colours of a material towards its first one."""
+    if texture == 1.0:
+        return world
+    table, columns = world.material_table.copy(), material_slices()
+    first = table[:, columns["color_a"]]
+    for name in ("color_b", "color_c"):
+        table[:, columns[name]] = first + texture * (table[:, columns[name]] - first)
+    table[:, columns["contrast"]] *= texture
+    return replace(world, material_table=table)
 
 
 def render(
     worlds: Sequence[World], *, height: int, width: int, device: torch.device | str = "cpu"
 ) -> list[WorldSample]:
-    """Photograph worlds with equally many cameras each, as one batch.
+    """Photograph worlds, as few batches as possible.
 
-    Returns one sample per world; the tensors of the samples are slices of the batch.
+    Returns one sample per world. Instants are rendered like separate worlds.
     """
     if height < 1 or width < 1:
         raise InputError(f"An image of {height} x {width} pixels has no content.", "Ask for at least 1 x 1.")
+    target = torch.device(device)
     with torch.inference_mode(mode=False), torch.no_grad():
-        return _render(worlds, height, width, torch.device(device))
+        moments = [(index, int(frame)) for index, w in enumerate(worlds) for frame in np.unique(w.cameras.frame)]
+        snapshots = [worlds[index].at(frame) for index, frame in moments]
+        seen: list[Moment | None] = [None] * len(moments)
+        for batch in _batches([s.views for s in snapshots], height * width, target):
+            for place, moment in zip(batch, see([snapshots[i] for i in batch], height, width, target), strict=True):
+                seen[place] = moment
+        return [
+            _develop(world, [(f, m) for (i, f), m in zip(moments, seen, strict=True) if i == index and m is not None])
+            for index, world in enumerate(worlds)
+        ]
 
 
-def _render(worlds: Sequence[World], height: int, width: int, device: torch.device) -> list[WorldSample]:
-    scenes, views = len(worlds), len(worlds[0].cameras.fov)
-    matrices = torch.as_tensor(np.stack([intrinsics(w.cameras, height, width) for w in worlds]), device=device)
-    poses = torch.as_tensor(np.stack([w.cameras.world_from_cam for w in worlds]), device=device)
-    images = (matrices.flatten(0, 1), poses.flatten(0, 1))
-    stage, tiling = Stage(worlds, device), Tiling(scenes, views, height, width)
-    hits = stage.trace(*tiling.packets(*images))
-    surface, normals, lit = (tiling.untile(t) for t in (hits.surface, hits.normals, hits.lit))
-    light = tiling.untile(hits.light)
-    light = soften(stage, light, edges(surface, normals, lit, light), *images, tiling)
-    depth = tiling.untile(hits.depth)
-    photos, points, instance = photograph(light, worlds), tiling.untile(hits.points), tiling.untile(hits.instance)
-    return [
-        WorldSample(
-            images=photos[i],
-            depth=depth[i],
-            points=points[i],
-            normals=normals[i],
-            instance=instance[i],
-            valid=torch.isfinite(depth[i]),
-            intrinsics=matrices[i],
-            world_from_cam=poses[i],
-            layout=world.layout,
-            seed=world.seed,
-        )
-        for i, world in enumerate(worlds)
-    ]
+def _batches(views: Sequence[int], pixels: int, device: torch.device) -> Iterator[list[int]]:
+    """Snapshots with equally many views, together; on a CPU not too many."""
+    for count in sorted(set(views)):
+        members = [index for index, own in enumerate(views) if own == count]
+        step = max(1, _BATCH_PIXELS // (count * pixels)) if device.type == "cpu" else len(members)
+        yield from (members[start : start + step] for start in range(0, len(members), step))
+
+
+def _develop(world: World, moments: Sequence[tuple[int, Moment]]) -> WorldSample:
+    """Put the views of all instants into the order of the cameras, and apply what the cameras do to the light."""
+    order = np.concatenate([np.flatnonzero(world.cameras.frame == frame) for frame, _ in moments])
+    back = torch.as_tensor(np.argsort(order))
+
+    def gather(name: str) -> Tensor:
+        return torch.cat([getattr(moment, name) for _, moment in moments])[back]
+
+    depth, body = gather("depth"), gather("body")
+    moves = torch.as_tensor(world.motion.moves, device=body.device)
+    valid = depth > 0
+    return WorldSample(
+        images=photograph(gather("light"), world),
+        depth=depth,
+        points=gather("points"),
+        normals=gather("normals"),
+        instance=gather("instance"),
+        body=body,
+        dynamic=moves[body.long().clamp_min(0)] & valid,
+        valid=valid,
+        intrinsics=gather("intrinsics"),
+        world_from_cam=gather("world_from_cam"),
+        world=world,
+    )
 
 
 def sample(
     layout: str, seed: int, *, views: int, height: int = 224, width: int = 224, device: torch.device | str = "cpu",
-    focal_per_view: bool = False, principal_offset: float = 0.0,
+    **knobs: Any,
 ) -> WorldSample:  # fmt: skip
     """One world of a layout, photographed: the same scene at every resolution. See :func:`describe`."""
-    world = describe(layout, seed, views=views, focal_per_view=focal_per_view, principal_offset=principal_offset)
-    return render([world], height=height, width=width, device=device)[0]
+    return render([describe(layout, seed, views=views, **knobs)], height=height, width=width, device=device)[0]
 
 
 def sample_batch(
     layout: str, seeds: Sequence[int], *, views: int, height: int = 224, width: int = 224,
-    device: torch.device | str = "cpu", focal_per_view: bool = False, principal_offset: float = 0.0,
+    device: torch.device | str = "cpu", **knobs: Any,
 ) -> list[WorldSample]:  # fmt: skip
     """Several worlds rendered as one batch, in the order of the seeds."""
-    described = [
-        describe(layout, seed, views=views, focal_per_view=focal_per_view, principal_offset=principal_offset)
-        for seed in seeds
-    ]
+    described = [describe(layout, seed, views=views, **knobs) for seed in seeds]
     return render(described, height=height, width=width, device=device) if described else []

@@ -1,4 +1,4 @@
-"""What a procedural world is made of: primitives, materials, lights and cameras, as plain numpy records.
+"""What a procedural world is made of: primitives, motion, materials, lights and cameras, as plain numpy records.
 
 A :class:`World` is a complete description that does not know about pixels: it is drawn from a seed on the CPU and can
 be rendered at any resolution on any device. World frame: metres, z up, the floor at z = 0.
@@ -6,13 +6,24 @@ be rendered at any resolution on any device. World frame: metres, z up, the floo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 BOX, ELLIPSOID, CYLINDER, POLYTOPE = range(4)
 SHELL_FACES = 6  # surfaces -x, +x, -y, +y, floor, ceiling of the room come before the primitives in every id table
+FLOOR, SKY = 4, 5  # in the open air only the floor of the shell is there; everything beyond it is the sky
+STILL = 0  # the body of everything that never moves
+
+Record = TypeVar("Record")
+
+
+def choose_rows(record: Record, rows: np.ndarray) -> Record:
+    """A record of arrays with equally many rows, reduced to some of them."""
+    return replace(record, **{f.name: getattr(record, f.name)[rows] for f in fields(record)})  # type: ignore[type-var, arg-type]
+
 
 # Columns of the material table (see textures.py for what the patterns mean).
 MATERIAL_COLUMNS = (
@@ -50,15 +61,50 @@ class Primitives:
     planes: Float64[np.ndarray, "n f 4"]  # polytopes: local half-spaces normal . x <= offset; zero rows elsewhere
     object_id: Int[np.ndarray, "n"]
     material: Int[np.ndarray, "n"]
+    body: Int[np.ndarray, "n"]  # rigid body that carries the solid; centre and rotation are in the body's frame
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Where the rigid bodies are at the instants of the photos. Articulated things are several bodies."""
+
+    times: Float64[np.ndarray, "t"]  # seconds, increasing
+    world_from_body: Float64[np.ndarray, "t b 4 4"]  # body 0 (STILL) stays at the identity
+
+    @classmethod
+    def still(cls, bodies: int = 1) -> Motion:
+        """One instant with every body at the world's origin."""
+        return cls(np.zeros(1), np.broadcast_to(np.eye(4), (1, bodies, 4, 4)).copy())
+
+    @property
+    def moves(self) -> Bool[np.ndarray, "b"]:
+        """Bodies that change their pose between the instants (by more than float noise)."""
+        return (np.abs(self.world_from_body - self.world_from_body[:1]) > 1e-9).any((0, 2, 3))
 
 
 @dataclass(frozen=True)
 class CameraSet:
-    """Poses and lenses of one photo set, independent of the resolution."""
+    """Poses and lenses of all photos of a world, independent of the resolution."""
 
     world_from_cam: Float64[np.ndarray, "v 4 4"]  # OpenCV axes
     fov: Float64[np.ndarray, "v"]  # field of view along the longer image side, radians
     principal_offset: Float64[np.ndarray, "v 2"]  # (x, y) shift of the principal point, in units of the longer side
+    frame: Int[np.ndarray, "v"]  # instant of the photo: row of Motion.times
+    sensor: Int[np.ndarray, "v"]  # which camera of a rig took it: index into World.sensors
+
+    @classmethod
+    def photos(cls, world_from_cam: np.ndarray, fov: np.ndarray, principal_offset: np.ndarray) -> CameraSet:
+        """Photos by one camera at one instant."""
+        none = np.zeros(len(fov), np.int64)
+        return cls(world_from_cam, fov, principal_offset, none, none)
+
+    @classmethod
+    def video(cls, world_from_cam: np.ndarray, fov: float) -> CameraSet:
+        """One camera, one photo per instant."""
+        count = len(world_from_cam)
+        return cls(
+            world_from_cam, np.full(count, fov), np.zeros((count, 2)), np.arange(count), np.zeros(count, np.int64)
+        )
 
 
 @dataclass(frozen=True)
@@ -71,26 +117,71 @@ class PhotoEffects:
     noise: Float64[np.ndarray, "v"]  # standard deviation at mid grey, of display range 1
     seed: Int[np.ndarray, "v"]  # of the sensor noise
 
+    @classmethod
+    def none(cls, views: int) -> PhotoEffects:
+        """Ideal photos."""
+        flat = np.zeros(views)
+        return cls(flat, np.ones((views, 3)), flat, flat, np.zeros(views, np.int64))
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What lies beyond an open world. Colours are linear radiance; the sun itself is the first light."""
+
+    zenith: Float64[np.ndarray, "3"]
+    horizon: Float64[np.ndarray, "3"]
+    clouds: float  # share of the sky that is covered, 0..1
+    seed: int  # of the cloud pattern
+
 
 @dataclass(frozen=True)
 class World:
-    """A seed's scene: what is there, how it is lit, and from where it is photographed."""
+    """A seed's scene: what is there, how it moves, how it is lit, and from where it is photographed."""
 
     layout: str
     seed: int
-    room_low: Float64[np.ndarray, "3"]
+    room_low: Float64[np.ndarray, "3"]  # with a sky: the ground ends at this box, and there are no walls
     room_high: Float64[np.ndarray, "3"]
     shell_material: Int[np.ndarray, "6"]
+    sky: Sky | None  # None: a closed room
     primitives: Primitives
+    motion: Motion
     material_kind: Int[np.ndarray, "m"]
     material_table: Float32[np.ndarray, "m k"]
     light_position: Float64[np.ndarray, "l 3"]  # the first one casts shadows
     light_color: Float64[np.ndarray, "l 3"]  # radiant intensity
     light_axis: Float64[np.ndarray, "l 3"]  # unit direction into which most of the light goes
     light_focus: Float64[np.ndarray, "l"]  # 0 shines equally everywhere, 1 like a flat panel (cosine of the axis)
+    light_radius: Float64[np.ndarray, "l"]  # metres; 0 gives hard shadows
     ambient: Float64[np.ndarray, "3"]
     cameras: CameraSet
     photo: PhotoEffects
+    sensors: tuple[str, ...] = ("camera",)  # names of the cameras of a rig
+    world_from_rig: Float64[np.ndarray, "t 4 4"] | None = None  # pose of the rig at every instant, if there is one
+
+    @property
+    def views(self) -> int:
+        """Number of photos."""
+        return len(self.cameras.fov)
+
+    def at(self, frame: int) -> World:
+        """The world at one instant, everything in its place there, with the photos taken then."""
+        solids, taken = self.primitives, self.cameras.frame == frame
+        carry = self.motion.world_from_body[frame][solids.body]
+        placed = replace(
+            solids,
+            center=np.einsum("nij,nj->ni", carry[:, :3, :3], solids.center) + carry[:, :3, 3],
+            rotation=carry[:, :3, :3] @ solids.rotation,
+        )
+        cameras = choose_rows(self.cameras, taken)
+        return replace(
+            self,
+            primitives=placed,
+            motion=Motion.still(self.motion.world_from_body.shape[1]),
+            cameras=replace(cameras, frame=np.zeros_like(cameras.frame)),
+            photo=choose_rows(self.photo, taken),
+            world_from_rig=None if self.world_from_rig is None else self.world_from_rig[frame : frame + 1],
+        )
 
 
 def yaw_matrix(angle: float) -> Float64[np.ndarray, "3 3"]:
@@ -141,10 +232,11 @@ class Builder:
     """Collects placed parts and materials while a layout is being drawn."""
 
     def __init__(self) -> None:
-        self.parts: list[tuple[Part, int]] = []  # world-frame parts with their object id
+        self.parts: list[tuple[Part, int, int]] = []  # parts in the frame of their body, object id, body
         self.material_kind: list[int] = []
         self.material_rows: list[Float32[np.ndarray, "k"]] = []
         self.objects = SHELL_FACES
+        self.bodies = 1  # STILL
 
     def material(self, kind: int, row: Float32[np.ndarray, "k"]) -> int:
         """Register a material, return its index."""
@@ -152,30 +244,48 @@ class Builder:
         self.material_rows.append(row)
         return len(self.material_kind) - 1
 
-    def place(self, thing: Thing, position: Float[np.ndarray, "3"], yaw: float) -> int:
-        """Put a thing into the world, return its object id."""
+    def body(self) -> int:
+        """Register a body that moves by itself, return its index: a row of ``Motion.world_from_body``."""
+        self.bodies += 1
+        return self.bodies - 1
+
+    def place(
+        self,
+        thing: Thing,
+        position: Float[np.ndarray, "3"],
+        yaw: float,
+        *,
+        body: int = STILL,
+        object_id: int | None = None,
+    ) -> int:
+        """Put a thing into the world, or into the frame of the body that carries it; return its object id.
+
+        The parts of an articulated thing are placed one by one with their own body and the same ``object_id``.
+        """
         turn = yaw_matrix(yaw)
+        if object_id is None:
+            object_id = self.objects
+            self.objects += 1
         for part in thing.parts:
             center = turn @ part.center + position
-            self.parts.append(
-                (Part(part.kind, center, part.half, part.material, turn @ part.rotation, part.planes), self.objects)
-            )
-        self.objects += 1
-        return self.objects - 1
+            placed = Part(part.kind, center, part.half, part.material, turn @ part.rotation, part.planes)
+            self.parts.append((placed, object_id, body))
+        return object_id
 
     def primitives(self) -> Primitives:
         """All parts so far as one table."""
-        faces = max((len(p.planes) for p, _ in self.parts if p.planes is not None), default=1)
+        faces = max((len(p.planes) for p, *_ in self.parts if p.planes is not None), default=1)
         planes = np.zeros((len(self.parts), faces, 4))
-        for index, (part, _) in enumerate(self.parts):
+        for index, (part, *_) in enumerate(self.parts):
             if part.planes is not None:  # short lists repeat their last plane, which changes nothing
                 planes[index] = part.planes[np.minimum(np.arange(faces), len(part.planes) - 1)]
         return Primitives(
-            np.array([p.kind for p, _ in self.parts], np.int64),
-            np.array([p.center for p, _ in self.parts], np.float64).reshape(-1, 3),
-            np.array([p.rotation for p, _ in self.parts], np.float64).reshape(-1, 3, 3),
-            np.array([p.half for p, _ in self.parts], np.float64).reshape(-1, 3),
+            np.array([p.kind for p, *_ in self.parts], np.int64),
+            np.array([p.center for p, *_ in self.parts], np.float64).reshape(-1, 3),
+            np.array([p.rotation for p, *_ in self.parts], np.float64).reshape(-1, 3, 3),
+            np.array([p.half for p, *_ in self.parts], np.float64).reshape(-1, 3),
             planes,
-            np.array([o for _, o in self.parts], np.int64),
-            np.array([p.material for p, _ in self.parts], np.int64),
+            np.array([o for _, o, _ in self.parts], np.int64),
+            np.array([p.material for p, *_ in self.parts], np.int64),
+            np.array([b for *_, b in self.parts], np.int64),
         )

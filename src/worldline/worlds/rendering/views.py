@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from worldline.worlds.cast import Packets
+from worldline.worlds.rendering.cast import Packets
 from worldline.worlds.world import CameraSet
 
 

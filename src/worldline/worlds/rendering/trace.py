@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from worldline.worlds import shading
-from worldline.worlds.cast import Packets, SceneTables, cast, pack, surface_frames
-from worldline.worlds.views import Tiling
+from worldline.worlds.rendering import shading
+from worldline.worlds.rendering.cast import Packets, SceneTables, cast, pack, surface_frames
+from worldline.worlds.rendering.views import Tiling, intrinsics
 from worldline.worlds.world import World
 
 _CPU_PIXELS = 24_576  # pixels shaded at a time on a CPU: temporaries stay in the cache
@@ -27,11 +28,12 @@ _SUBPIXELS = ((-0.375, 0.125), (0.125, 0.375), (0.375, -0.125))  # with the cent
 class Hits:
     """What the rays of some packets found."""
 
-    depth: Float[Tensor, "packet ray"]  # in units of the ray's direction
+    depth: Float[Tensor, "packet ray"]  # in units of the ray's direction; 0 where the sky is seen
     surface: Int[Tensor, "packet ray"]
-    points: Float[Tensor, "packet ray 3"]
+    points: Float[Tensor, "packet ray 3"]  # the ray's origin where the sky is seen
     normals: Float[Tensor, "packet ray 3"]
     instance: Int[Tensor, "packet ray"]
+    body: Int[Tensor, "packet ray"]  # -1 where the sky is seen
     lit: Float[Tensor, "packet ray"]  # 1 where the main light arrives
     light: Float[Tensor, "packet ray 3"]  # linear radiance towards the camera
 
@@ -49,17 +51,18 @@ class Stage:
     def trace(self, packets: Packets, length: Float[Tensor, "packet ray"], focal: Float[Tensor, "packet"]) -> Hits:
         """Follow camera rays; ``length`` are the lengths of the directions, ``focal`` is in pixels."""
         depth, surface = cast(self.tables, packets)
+        depth = torch.where(depth.isfinite(), depth, 0.0)
         rays = torch.stack(packets.direction, -1)
         points = packets.origin[:, None] + depth[..., None] * rays
         lit = shading.shadow(self.tables, self.paint, points, self.scenes)
         count, width = depth.shape
         normals, light = torch.empty_like(points), torch.empty_like(points)
-        instance = torch.empty_like(surface)
+        instance, body = torch.empty_like(surface), torch.empty_like(surface)
         for part, scene in self._parts(count, width, depth.device):
             self._shade(
-                part, scene, surface, points, rays, depth, length, focal, lit, (normals, light, instance)
+                part, scene, surface, points, rays, depth, length, focal, lit, (normals, light, instance, body)
             )  # fmt: skip
-        return Hits(depth, surface, points, normals, instance, lit, light)
+        return Hits(depth, surface, points, normals, instance, body, lit, light)
 
     def _parts(self, count: int, width: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
         """Packets to shade together, with their scene: all on a GPU, a cache-sized run of one scene on a CPU."""
@@ -74,7 +77,7 @@ class Stage:
 
     def _shade(
         self, part: slice, scene: Tensor, surface: Tensor, points: Tensor, rays: Tensor, depth: Tensor, length: Tensor,
-        focal: Tensor, lit: Tensor, out: tuple[Tensor, Tensor, Tensor],
+        focal: Tensor, lit: Tensor, out: tuple[Tensor, ...],
     ) -> None:  # fmt: skip
         ids, point, ray = surface[part].flatten(), points[part].flatten(0, 1), rays[part].flatten(0, 1)
         index = scene * self.surfaces + ids
@@ -85,9 +88,14 @@ class Stage:
         light = shading.radiance(
             self.paint, self.tables, scene, index, point, normal, view, local, uv, footprint, lit[part].flatten()
         )
+        sky = depth[part].flatten() == 0
+        if bool(sky.any()):
+            light = torch.where(sky[:, None], shading.sky_light(self.paint, scene, view), light)
+            normal = torch.where(sky[:, None], 0.0, normal)
         shape = surface[part].shape
         out[0][part], out[1][part] = normal.view(*shape, 3), light.view(*shape, 3)
         out[2][part] = self.paint.object_id[index].view(shape)
+        out[3][part] = self.paint.body[index].view(shape)
 
 
 def edges(
@@ -142,3 +150,35 @@ def soften(
     result = light.flatten(0, 1).clone()
     result[rows[0], py, px] = (result[rows[0], py, px] + extra[rows]) / (1 + len(_SUBPIXELS))
     return result.view_as(light)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the cameras of one instant of a world see, before the camera has done anything to the light."""
+
+    light: Float[Tensor, "view height width 3"]  # linear radiance
+    depth: Float[Tensor, "view height width"]
+    points: Float[Tensor, "view height width 3"]
+    normals: Float[Tensor, "view height width 3"]
+    instance: Int[Tensor, "view height width"]
+    body: Int[Tensor, "view height width"]
+    intrinsics: Float[Tensor, "view 3 3"]
+    world_from_cam: Float[Tensor, "view 4 4"]
+
+
+def see(worlds: Sequence[World], height: int, width: int, device: torch.device) -> list[Moment]:
+    """Look at worlds at rest with equally many cameras each, as one batch."""
+    scenes, views = len(worlds), worlds[0].views
+    matrices = torch.as_tensor(np.stack([intrinsics(w.cameras, height, width) for w in worlds]), device=device)
+    poses = torch.as_tensor(np.stack([w.cameras.world_from_cam for w in worlds]), device=device)
+    images = (matrices.flatten(0, 1), poses.flatten(0, 1))
+    stage, tiling = Stage(worlds, device), Tiling(scenes, views, height, width)
+    hits = stage.trace(*tiling.packets(*images))
+    surface, normals, lit = (tiling.untile(t) for t in (hits.surface, hits.normals, hits.lit))
+    light = tiling.untile(hits.light)
+    light = soften(stage, light, edges(surface, normals, lit, light), *images, tiling)
+    depth, points, instance, body = (tiling.untile(t) for t in (hits.depth, hits.points, hits.instance, hits.body))
+    return [
+        Moment(light[i], depth[i], points[i], normals[i], instance[i], body[i], matrices[i], poses[i])
+        for i in range(scenes)
+    ]

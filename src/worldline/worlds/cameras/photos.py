@@ -15,14 +15,33 @@ import torch
 from jaxtyping import Bool, Float, Float64
 
 from worldline.errors import InputError
-from worldline.worlds.cast import SceneTables, cast
-from worldline.worlds.views import Tiling, intrinsics
-from worldline.worlds.world import SHELL_FACES, CameraSet, Primitives
+from worldline.worlds.options import WorldOptions
+from worldline.worlds.rendering.cast import SceneTables, cast, pack
+from worldline.worlds.rendering.views import Tiling, intrinsics
+from worldline.worlds.world import SHELL_FACES, CameraSet, Primitives, World
 
 COARSE = 16  # side of the square images in which overlap is measured
 BLOCK = 24  # candidates per block
 _MAX_BLOCKS = 16
-_CLEARANCE = 0.53  # metres around the camera: the corner ray of a 90 degree square view then has z >= 0.3 m
+CLEARANCE = 0.53  # metres around the camera: the corner ray of a 90 degree square view then has z >= 0.3 m
+
+
+@dataclass(frozen=True)
+class PhotoPlan:
+    """Where a photographer may stand in a layout, and what is worth a photo."""
+
+    low: Float64[np.ndarray, "3"]  # box of the camera's centre
+    high: Float64[np.ndarray, "3"]
+    target_low: Float64[np.ndarray, "3"]  # box of the points to look at; the things in it attract more photos
+    target_high: Float64[np.ndarray, "3"]
+    step: float = 0.6  # metres between a photo and the next from nearby
+    apart: float = 0.2  # least distance between two photos
+    slope: tuple[float, float] = (-0.45, 0.2)  # of the line of sight: down, up
+    fov: tuple[float, float] = (50.0, 90.0)  # along the longer image side, degrees
+    nearest: float = 0.35  # the closest surface of a photo is at least this far away
+    middle: float = 1.1  # and half of it at least this far
+    things: float = 0.12  # least share of a photo that shows things
+    clearance: float = CLEARANCE
 
 
 @dataclass(frozen=True)
@@ -30,7 +49,7 @@ class _Candidates:
     """Candidate views with what they see at the coarse resolution."""
 
     world_from_cam: Float64[np.ndarray, "c 4 4"]
-    points: Float64[np.ndarray, "c p 3"]
+    points: Float64[np.ndarray, "c p 3"]  # NaN in the sky
     depth: Float64[np.ndarray, "c p"]
     good: Bool[np.ndarray, "c"]
 
@@ -62,69 +81,68 @@ def distance_to_solids(points: Float[np.ndarray, "n 3"], solids: Primitives) -> 
 
 
 def _free_positions(
-    rng: np.random.Generator, low: np.ndarray, high: np.ndarray, solids: Primitives, count: int
+    rng: np.random.Generator, plan: PhotoPlan, solids: Primitives, count: int
 ) -> Float64[np.ndarray, "n 3"]:
-    """Places for a camera, 0.8-2 m above the floor, clear of everything; at most ``count``."""
-    ceiling = min(2.0, high[2] - _CLEARANCE)
-    bottom, top = np.array([*(low[:2] + _CLEARANCE), 0.8]), np.array([*(high[:2] - _CLEARANCE), ceiling])
-    points = rng.uniform(bottom, top, (8 * count, 3))
-    free = distance_to_solids(points, solids) >= _CLEARANCE
+    """Places for a camera, clear of everything; at most ``count``."""
+    points = rng.uniform(plan.low, plan.high, (8 * count, 3))
+    free = distance_to_solids(points, solids) >= plan.clearance
     return points[free][:count]
 
 
-def _targets(
-    rng: np.random.Generator, low: np.ndarray, high: np.ndarray, solids: Primitives, count: int
-) -> Float64[np.ndarray, "n 3"]:
-    """Points to look at: things, and places in the middle of the room."""
-    middle = rng.uniform(low * 0.5, high * 0.5, (count, 3))
-    middle[:, 2] = rng.uniform(0.3, 1.4, count)
-    if len(solids.kind):
-        chosen = solids.center[rng.integers(len(solids.kind), size=count)] + rng.normal(0, 0.25, (count, 3))
-        chosen[:, 2] = np.clip(chosen[:, 2], 0.3, 1.5)
+def _targets(rng: np.random.Generator, plan: PhotoPlan, solids: Primitives, count: int) -> Float64[np.ndarray, "n 3"]:
+    """Points to look at: things, and places in the middle of the scene."""
+    middle = rng.uniform(plan.target_low, plan.target_high, (count, 3))
+    inside = ((solids.center >= 2 * plan.target_low - 1) & (solids.center <= 2 * plan.target_high + 1)).all(1)
+    centers = solids.center[inside]
+    if len(centers):
+        chosen = centers[rng.integers(len(centers), size=count)] + rng.normal(0, 0.25, (count, 3))
+        chosen[:, 2] = np.clip(chosen[:, 2], plan.target_low[2], plan.target_high[2] + 0.1)
         middle = np.where(rng.random((count, 1)) < 0.6, chosen, middle)
     return middle
 
 
-def _propose(rng: np.random.Generator, low: np.ndarray, high: np.ndarray, solids: Primitives) -> np.ndarray:
+def _propose(rng: np.random.Generator, plan: PhotoPlan, solids: Primitives) -> np.ndarray:
     """Poses of one block: independent places, and neighbours of them as a walking photographer would take."""
-    positions = _free_positions(rng, low, high, solids, 3 * BLOCK)
+    positions = _free_positions(rng, plan, solids, 3 * BLOCK)
     if len(positions) == 0:
         return np.zeros((0, 4, 4))
-    targets = _targets(rng, low, high, solids, BLOCK)
+    targets = _targets(rng, plan, solids, BLOCK)
     anchors = 4
     poses: list[np.ndarray] = []
     for index in range(BLOCK):
         target = targets[index % anchors] + rng.normal(0, 0.5, 3) if index % 3 else targets[index]
         near = positions[index % anchors % len(positions)]
         if index % 3 == 1:  # the free place closest to a step away from an anchor
-            wish = near + rng.normal(0, 0.6, 3)
+            wish = near + rng.normal(0, plan.step, 3)
             place = positions[np.linalg.norm(positions - wish, axis=1).argmin()]
         else:
             place = positions[int(rng.integers(len(positions)))]
         roll, lift = rng.normal(0, np.radians(2.5)), rng.normal(0, 0.1)
         away = target - place
         flat = np.hypot(away[0], away[1])
-        if flat < 0.8:
+        if flat < 0.8 * min(1.0, plan.middle):
             continue
-        away[2] = np.clip(away[2] + lift, -0.45 * flat, 0.2 * flat)
+        away[2] = np.clip(away[2] + lift, plan.slope[0] * flat, plan.slope[1] * flat)
         poses.append(look_at(place, place + away, roll))
     return np.array(poses).reshape(-1, 4, 4)
 
 
-def _observe(tables: SceneTables, poses: np.ndarray, fov: float) -> _Candidates:
+def _observe(tables: SceneTables, poses: np.ndarray, fov: float, plan: PhotoPlan) -> _Candidates:
     """See the scene from every candidate in one batched cast."""
     count = len(poses)
-    lens = CameraSet(poses, np.full(count, fov), np.zeros((count, 2)))
+    lens = CameraSet.photos(poses, np.full(count, fov), np.zeros((count, 2)))
     matrices = torch.as_tensor(intrinsics(lens, COARSE, COARSE))
     tiling = Tiling(1, count, COARSE, COARSE, tile=COARSE // 2)
     packets, _, _ = tiling.packets(matrices, torch.as_tensor(poses))
     depth, surface = cast(tables, packets)
     rays = torch.stack(packets.direction, -1)
-    points = tiling.untile(packets.origin[:, None] + depth[..., None] * rays)[0].reshape(count, -1, 3)
+    hit = torch.where(depth.isfinite(), depth, torch.nan)
+    points = tiling.untile(packets.origin[:, None] + hit[..., None] * rays)[0].reshape(count, -1, 3)
     depth, surface = tiling.untile(depth)[0].reshape(count, -1), tiling.untile(surface)[0].reshape(count, -1)
     things = (surface >= SHELL_FACES).float().mean(1)
     middle = depth.median(1).values
-    good = (depth.amin(1) >= 0.35) & (things >= 0.12) & (middle >= 1.1)
+    good = (depth.amin(1) >= plan.nearest) & (things >= plan.things) & (middle >= plan.middle)
+    good &= depth.isfinite().float().mean(1) >= 0.4
     return _Candidates(poses, points.double().numpy(), depth.double().numpy(), good.numpy())
 
 
@@ -133,8 +151,10 @@ def seen_share(
 ) -> Float64[np.ndarray, "a b"]:
     """Share of the points of each set a that view b sees: inside its image and not hidden (relative depth test).
 
-    ``depth`` are square maps, flattened, with a field of view of ``fov`` radians.
+    ``depth`` are square maps, flattened, with a field of view of ``fov`` radians. NaN points (sky) do not count.
     """
+    there_is = np.isfinite(points).all(-1)
+    points = np.where(there_is[..., None], points, 0.0)
     side = round(np.sqrt(depth.shape[1]))
     focal, middle = 0.5 * side / np.tan(0.5 * fov), 0.5 * (side - 1)
     inverse = np.linalg.inv(poses)
@@ -145,39 +165,41 @@ def seen_share(
     inside = (local[..., 2] > 0.05) & (x >= 0) & (x < side) & (y >= 0) & (y < side)
     index = (np.clip(y, 0, side - 1) * side + np.clip(x, 0, side - 1)).astype(np.int64)
     there = depth[np.arange(len(poses))[None, :, None], index]
-    return (inside & (z < there * 1.08 + 0.05)).mean(-1)
+    seen = inside & (z < there * 1.08 + 0.05) & there_is[:, None]
+    return seen.sum(-1) / np.maximum(there_is.sum(-1), 1)[:, None]
 
 
-def sample_cameras(
-    rng: np.random.Generator, tables: SceneTables, low: np.ndarray, high: np.ndarray, solids: Primitives, views: int,
-    *, focal_per_view: bool = False, principal_offset: float = 0.0,
-) -> CameraSet:  # fmt: skip
-    """Chain ``views`` cameras so that each new one overlaps some earlier one by roughly 30-90 % of its points.
+def sample_cameras(rng: np.random.Generator, world: World, plan: PhotoPlan, options: WorldOptions) -> CameraSet:
+    """Chain ``options.views`` cameras so that each new one overlaps some earlier one by roughly 30-90 % of its points.
+
+    Args:
+        world: with everything in its place; its own cameras are not looked at.
 
     Raises:
         InputError: the scene has no place for that many cameras.
     """
-    fov = np.radians(rng.uniform(50.0, 90.0))
+    tables, solids, views = pack([world], "cpu"), world.primitives, options.views
+    fov = np.radians(rng.uniform(*plan.fov))
     lowest = rng.uniform(0.32, 0.5)
     highest = min(0.9, lowest + rng.uniform(0.25, 0.5))
+    if options.overlap is not None:
+        lowest, highest = options.overlap
     poses, points, depth = np.zeros((0, 4, 4)), np.zeros((0, COARSE**2, 3)), np.zeros((0, COARSE**2))
     spare: _Candidates | None = None
     for block in range(_MAX_BLOCKS):
-        fresh = _propose(rng, low, high, solids)
+        fresh = _propose(rng, plan, solids)
         if len(fresh) == 0:
             continue
-        seen = _observe(tables, fresh, fov)
-        spare = _join(spare, seen)
+        spare = _join(spare, _observe(tables, fresh, fov, plan))
         relaxed = 0.1 * (block // 4)
-        poses, points, depth, spare = _extend(
-            poses, points, depth, spare, fov, views, (lowest - relaxed, highest + relaxed / 2)
-        )
+        band = lowest - relaxed, highest + relaxed / 2
+        poses, points, depth, spare = _extend(poses, points, depth, spare, fov, views, band, plan.apart)
         if len(poses) == views:
             spread = rng.spawn(1)[0]
             fovs = np.full(views, fov)
-            if focal_per_view:
-                fovs = np.clip(fov * spread.uniform(0.85, 1.15, views), np.radians(50), np.radians(90))
-            return CameraSet(poses, fovs, principal_offset * spread.uniform(-1, 1, (views, 2)))
+            if options.focal_per_view:
+                fovs = np.clip(fov * spread.uniform(0.85, 1.15, views), *np.radians(plan.fov))
+            return CameraSet.photos(poses, fovs, options.principal_offset * spread.uniform(-1, 1, (views, 2)))
     raise InputError(f"No {views} overlapping cameras fit into this scene.", "Use another seed or ask for fewer views.")
 
 
@@ -194,7 +216,7 @@ def _join(old: _Candidates | None, new: _Candidates) -> _Candidates:
 
 def _extend(
     poses: np.ndarray, points: np.ndarray, depth: np.ndarray, spare: _Candidates, fov: float, views: int,
-    band: tuple[float, float],
+    band: tuple[float, float], least: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Candidates]:  # fmt: skip
     """Move candidates whose overlap lies in the band to the set, in the order of proposal."""
     count = len(spare.world_from_cam)
@@ -205,7 +227,7 @@ def _extend(
     best, apart = np.full(count, 0.5 * sum(band)), np.ones(count, bool)  # the very first view fits anywhere
     if len(poses):
         best = seen_share(spare.points, poses, depth, fov).max(1)
-        apart = (np.linalg.norm(centers[:, None] - poses[None, :, :3, 3], axis=-1) >= 0.2).all(1)
+        apart = (np.linalg.norm(centers[:, None] - poses[None, :, :3, 3], axis=-1) >= least).all(1)
     while len(poses) + len(chosen) < views:
         fitting = np.flatnonzero(apart & (best >= band[0]) & (best <= band[1]))
         if len(fitting) == 0:
@@ -213,7 +235,7 @@ def _extend(
         new = fitting[:1]
         share = seen_share(spare.points, spare.world_from_cam[new], spare.depth[new], fov)[:, 0]
         best = share if len(poses) + len(chosen) == 0 else np.maximum(best, share)
-        apart &= np.linalg.norm(centers - centers[new], axis=1) >= 0.2
+        apart &= np.linalg.norm(centers - centers[new], axis=1) >= least
         chosen.append(int(new[0]))
     rest = np.setdiff1d(np.arange(count), chosen)
     left = _Candidates(*(getattr(spare, f)[rest] for f in _Candidates.__dataclass_fields__))

@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from worldline.worlds import textures
+from worldline.worlds.appearance import textures
 from worldline.worlds.world import MATERIAL_WIDTH, Builder, material_slices
 
 _COLUMNS = material_slices()

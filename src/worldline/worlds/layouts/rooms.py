@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.worlds import furniture
-from worldline.worlds.appearance import material
-from worldline.worlds.world import BOX, Builder, Part, Surface, Thing, yaw_matrix
+from worldline.worlds.appearance.materials import material
+from worldline.worlds.cameras import photos
+from worldline.worlds.cameras.photos import PhotoPlan
+from worldline.worlds.layouts import furniture
+from worldline.worlds.options import Streams, WorldOptions
+from worldline.worlds.world import (
+    BOX,
+    Builder,
+    CameraSet,
+    Motion,
+    Part,
+    PhotoEffects,
+    Surface,
+    Thing,
+    World,
+    yaw_matrix,
+)
 
 Maker = Callable[[Builder, np.random.Generator], Thing]
 
@@ -18,10 +32,11 @@ Maker = Callable[[Builder, np.random.Generator], Thing]
 class Room:
     """A room while it is being furnished: what stands where on its floor."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, scale: float = 1.0) -> None:
         self.rng = rng
         self.builder = Builder()
         size = np.array([rng.uniform(3.0, 8.0), rng.uniform(3.0, 8.0), rng.uniform(2.3, 3.2)])
+        size[:2] *= scale
         if max(size[:2]) / min(size[:2]) > 2.0:
             size[:2] = np.clip(size[:2], None, 2.0 * min(size[:2]))
         self.low = np.array([-size[0] / 2, -size[1] / 2, 0.0])
@@ -255,20 +270,48 @@ class Lights:
     focus: Float64[np.ndarray, "l"]
 
 
-def furnish(rng: np.random.Generator) -> tuple[Room, np.ndarray, Lights]:
+def build(streams: Streams, options: WorldOptions) -> World:
+    """Draw a room and photograph it from places where nothing is in the way."""
+    room, shell, lights = furnish(streams.scene, options.size, options.objects)
+    primitives = room.builder.primitives()
+    warmth = streams.scene.uniform(-0.1, 0.15)
+    ambient = streams.scene.uniform(0.25, 0.6) * np.array([1 + warmth, 1.0, 1 - warmth])
+    draft = World(
+        "rooms", 0, room.low, room.high, shell, None, primitives, Motion.still(),
+        np.array(room.builder.material_kind), np.stack(room.builder.material_rows),
+        lights.position, lights.color, lights.axis, lights.focus, np.zeros(len(lights.focus)), ambient,
+        CameraSet.photos(np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 2))), PhotoEffects.none(0),
+    )  # fmt: skip
+    return replace(draft, cameras=photos.sample_cameras(streams.cameras, draft, plan_of(room), options))
+
+
+def plan_of(room: Room) -> PhotoPlan:
+    """A photographer on foot who looks at the things in the room."""
+    low = np.array([*(room.low[:2] + photos.CLEARANCE), 0.8])
+    high = np.array([*(room.high[:2] - photos.CLEARANCE), min(2.0, room.high[2] - photos.CLEARANCE)])
+    targets = np.array([*(0.5 * room.low[:2]), 0.3]), np.array([*(0.5 * room.high[:2]), 1.4])
+    return PhotoPlan(low, high, *targets)
+
+
+def furnish(
+    rng: np.random.Generator, scale: float = 1.0, objects: int | None = None
+) -> tuple[Room, np.ndarray, Lights]:
     """Draw a room. Returns it with the materials of its shell and its lights."""
-    room = Room(rng)
+    room = Room(rng, scale)
     shell = room.shell_materials()
     room.add_skirting()
     window = room.add_window() if rng.random() < 0.8 else None
     target = int(rng.integers(8, 26))
+    target = target if objects is None else objects
     area = (room.high[0] - room.low[0]) * (room.high[1] - room.low[1])
-    for _ in range(int(rng.integers(2, 5)) + int(area > 20)):
+    most = target if objects is not None else 99
+    for _ in range(min(most, int(rng.integers(2, 5)) + int(area > 20))):
         room.put_against_wall(_choose(rng, furniture.AGAINST_WALL))
-    for _ in range(int(rng.integers(1, 4)) + int(area > 30)):
+    for _ in range(min(most - room.count, int(rng.integers(1, 4)) + int(area > 30))):
         room.put_free(_choose(rng, furniture.FREE))
-    room.add_pictures()
-    room.put_on_surfaces(target - room.count)
+    if objects is None or room.count < target:
+        room.add_pictures()
+    room.put_on_surfaces(max(0, target - room.count))
     for _ in range(3 * target):
         if room.count >= target:
             break

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.worlds.appearance import material
+from worldline.worlds.appearance.materials import material
 from worldline.worlds.world import (
     BOX,
     CYLINDER,

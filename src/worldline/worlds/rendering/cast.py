@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, World
+from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, FLOOR, POLYTOPE, SHELL_FACES, SKY, World
 
 NEAR = 1e-4  # hits closer than this (in units of the direction) are the origin's own surface
 _CPU_PACKETS = 96  # packets per step on a CPU: the working set of a round stays in the cache
@@ -42,6 +42,7 @@ class SceneTables:
 
     room_low: Float[Tensor, "scene 3"]
     room_high: Float[Tensor, "scene 3"]
+    open_air: Bool[Tensor, "scene"]  # only the floor of the shell is there
     kinds: dict[int, KindTable]
 
 
@@ -83,11 +84,12 @@ def pack(worlds: Sequence[World], device: torch.device | str) -> SceneTables:
             tensor(surface, torch.int32),
         )  # fmt: skip
     low, high = (tensor(np.stack([getattr(w, name) for w in worlds])) for name in ("room_low", "room_high"))
-    return SceneTables(low, high, kinds)
+    open_air = torch.tensor([w.sky is not None for w in worlds], device=device)
+    return SceneTables(low, high, open_air, kinds)
 
 
 def cast(tables: SceneTables, packets: Packets) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
-    """Nearest hit of every ray: (distance in units of its direction, surface id). The room's shell always answers."""
+    """Nearest hit of every ray: (distance in units of its direction, surface id); infinity and SKY in the open air."""
     distance, surface = _shell(tables, packets)
     for kind, table in tables.kinds.items():
         _run_rounds(_HITS[kind], table, packets, distance, surface)
@@ -116,6 +118,9 @@ def _shell(tables: SceneTables, packets: Packets) -> tuple[Tensor, Tensor]:
         closer = (t < distance) & (d != 0)
         surface = torch.where(closer, (d > 0).to(torch.int32) + 2 * axis, surface)
         distance = torch.where(closer, t, distance)
+    if bool(tables.open_air.any()):
+        sky = tables.open_air.repeat_interleave(per_scene)[:, None] & (surface != FLOOR)
+        distance, surface = distance.masked_fill(sky, torch.inf), surface.masked_fill(sky, SKY)
     return distance, surface
 
 

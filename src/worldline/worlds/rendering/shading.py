@@ -1,4 +1,4 @@
-"""Colour of the hits: albedo by pattern, Lambert with a little gloss, one shadowed main light; then a photo of it."""
+"""Colour of the hits: albedo by pattern, Lambert with a little gloss, one shadowed main light; and of the sky."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from worldline.worlds import textures
-from worldline.worlds.cast import Packets, SceneTables, occluded
-from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, World, material_slices
+from worldline.worlds.appearance import textures
+from worldline.worlds.rendering.cast import Packets, SceneTables, occluded
+from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, SKY, World, material_slices
 
 _COLUMNS = material_slices()
 
@@ -84,16 +84,20 @@ class Paint:
         count = max(len(w.primitives.kind) for w in worlds) + SHELL_FACES
         material = np.zeros((len(worlds), count), np.int64)
         self.object_id = torch.zeros(len(worlds), count, dtype=torch.int32)
+        self.body = torch.zeros(len(worlds), count, dtype=torch.int32)
         start = 0
         for index, world in enumerate(worlds):
             n = len(world.primitives.kind)
             material[index, :SHELL_FACES] = world.shell_material + start
             material[index, SHELL_FACES : SHELL_FACES + n] = world.primitives.material + start
             self.object_id[index, :SHELL_FACES] = torch.arange(SHELL_FACES)
+            if world.sky is not None:
+                self.object_id[index, SKY] = self.body[index, SKY] = -1
             self.object_id[index, SHELL_FACES : SHELL_FACES + n] = torch.as_tensor(world.primitives.object_id)
+            self.body[index, SHELL_FACES : SHELL_FACES + n] = torch.as_tensor(world.primitives.body)
             start += len(world.material_kind)
         self.material = torch.as_tensor(material, device=device).flatten()
-        self.object_id = self.object_id.to(device).flatten()
+        self.object_id, self.body = self.object_id.to(device).flatten(), self.body.to(device).flatten()
         self.kind = torch.as_tensor(np.concatenate([w.material_kind for w in worlds]), device=device)
         self.rows = torch.as_tensor(np.concatenate([w.material_table for w in worlds]), device=device)
         lights = max(len(w.light_position) for w in worlds)
@@ -107,6 +111,10 @@ class Paint:
 
         self.light_position, self.light_color = per_light("light_position", 3), per_light("light_color", 3)
         self.light_axis, self.light_focus = per_light("light_axis", 3), per_light("light_focus", 1)
+        self.sky = torch.zeros(len(worlds), 2, 3, device=device)  # horizon and zenith
+        for index, world in enumerate(worlds):
+            if world.sky is not None:
+                self.sky[index] = torch.as_tensor(np.stack([world.sky.horizon, world.sky.zenith]), dtype=torch.float32)
         self.ambient = torch.as_tensor(np.stack([w.ambient for w in worlds]), dtype=torch.float32, device=device)
 
     def albedo(
@@ -180,33 +188,7 @@ def _corner_shade(tables: SceneTables, scene: Int[Tensor, "s"], point: Float[Ten
     return (1.0 - 0.35 * torch.exp(-away * 4.0)).prod(-1)
 
 
-def photograph(
-    light: Float[Tensor, "scene view height width 3"], worlds: Sequence[World]
-) -> UInt8[Tensor, "scene view height width 3"]:
-    """Linear light to 8-bit photos: set exposure, white balance, vignetting, tone curve, sensor noise."""
-    scenes, views, height, width, _ = light.shape
-    device = light.device
-
-    def per_view(name: str) -> Tensor:
-        values = np.stack([getattr(w.photo, name) for w in worlds])
-        return torch.as_tensor(values, dtype=torch.float32, device=device).view(scenes, views, 1, 1, -1)
-
-    # one exposure per set: a middle tone in the middle, but the bright twentieth must not burn out much
-    luminance = light.mean(-1).flatten(1)
-    luminance = luminance[:, :: max(1, luminance.shape[1] // 8192)].sort(1).values
-    middle, bright = (luminance[:, int(share * (luminance.shape[1] - 1))].clamp_min(1e-4) for share in (0.5, 0.95))
-    light = light * torch.minimum(0.24 / middle, 1.2 / bright).view(-1, 1, 1, 1, 1)
-    light = light * torch.exp2(per_view("exposure")) * per_view("white_balance")
-    y = torch.linspace(-1, 1, height, device=device)[:, None, None]
-    x = torch.linspace(-1, 1, width, device=device)[None, :, None]
-    light = light * (1.0 - per_view("vignetting") * 0.5 * (x * x + y * y))
-    # straight up to about display 0.8, then a shoulder that keeps highlights
-    light = torch.where(light < 0.6, light, 1.0 - 0.4 * torch.exp(-(light - 0.6) / 0.4))
-    shown = light.clamp(0.0, 1.0) ** (1.0 / 2.2)
-    grain = torch.stack([
-        torch.stack([
-            torch.randn(height, width, 3, generator=torch.Generator().manual_seed(int(n))) for n in world.photo.seed
-        ]) for world in worlds
-    ]).to(device)  # fmt: skip
-    shown = shown + grain * per_view("noise") * (0.5 + 0.8 * shown)
-    return (shown * 255.0 + 0.5).clamp(0, 255).to(torch.uint8)
+def sky_light(paint: Paint, scene: Int[Tensor, "s"], view: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+    """Radiance of the sky in unit directions; ``scene`` as in :func:`radiance`."""
+    horizon, zenith = paint.sky[scene].unbind(1)
+    return torch.lerp(horizon, zenith, view[:, 2:].clamp(0.0, 1.0).sqrt())

@@ -1,0 +1,25 @@
+"""What stands where: one module per kind of world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from worldline.worlds.layouts import rooms
+from worldline.worlds.options import Shooting, Streams, WorldOptions
+from worldline.worlds.world import World
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A kind of world."""
+
+    stream: int  # separates the random streams of layouts
+    build: Callable[[Streams, WorldOptions], World]  # raises InputError where the seed has no place for the cameras
+    shooting: tuple[Shooting, ...]  # ways in which it can be photographed; the first is the usual one
+    says: str  # one line for people
+
+
+LAYOUTS: dict[str, Layout] = {
+    "rooms": Layout(1, rooms.build, ("photos",), "furnished rooms"),
+}

@@ -1,0 +1,1 @@
+"""Exact answers about a world beyond the pixels of its photos."""
