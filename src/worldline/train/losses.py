@@ -110,7 +110,7 @@ def normalize(points: Points, valid: Valid, mode: Normalization = "avg_dis") -> 
     if mode == "median_dis":
         factor = _masked_median(distance.flatten(1), valid.flatten(1))
     elif mode == "sqrt_dis":
-        factor = _masked_mean(distance.sqrt(), valid) ** 2
+        factor = _masked_mean(_safe_sqrt(distance), valid) ** 2
     else:
         factor = _masked_mean(distance, valid)
     factor = factor.clamp(min=_TINY)
@@ -134,7 +134,8 @@ def align(predicted: Points, target: Points, valid: Valid, how: Alignment = TRAI
         if how.gt_scale:
             predicted = predicted * (target_scale / predicted_scale)
         else:
-            predicted, target = predicted / predicted_scale, target / target_scale
+            # a row without valid pixels has radius 0, and 0 / 0 would pass through the masks into the gradient
+            predicted, target = predicted / predicted_scale, target / target_scale.clamp(min=_TINY)
     return predicted, target
 
 
@@ -160,18 +161,34 @@ def confidence_loss(
     valid: Valid,
     alpha: float = 0.2,
     how: Alignment = TRAINING,
+    counts: Float[Tensor, "view"] | None = None,
 ) -> Float[Tensor, "view"]:
     """Confidence-aware regression, one term per view: mean of ``c * distance - alpha * log c`` over valid pixels.
 
     A pixel may buy itself a smaller weight by a smaller confidence. The published loss is the sum of the terms.
+
+    Args:
+        counts: valid pixels per view to divide by, where these rows are only a part of the batch (the other parts are
+            on other devices); None: those of ``valid``. See :func:`valid_counts`.
     """
     error = distances(*align(predicted, target, valid, how))
-    return _mean_per_view(confidence * error - alpha * torch.log(confidence), valid)
+    return _mean_per_view(confidence * error - alpha * torch.log(confidence), valid, counts)
+
+
+def valid_counts(valid: Valid) -> Float[Tensor, "view"]:
+    """Number of valid pixels per view, over all rows."""
+    return valid.sum((0, 2, 3)).float()
 
 
 def _safe_norm(vectors: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
     """Euclidean norm whose gradient at exactly zero is zero."""
     return torch.linalg.vector_norm(vectors, dim=-1)
+
+
+def _safe_sqrt(values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Square root whose gradient at exactly zero is zero; the plain one is infinite, and NaN behind a norm."""
+    positive = values > 0
+    return torch.where(positive, torch.where(positive, values, torch.ones_like(values)).sqrt(), values)
 
 
 def _masked_mean(values: Float[Tensor, "row *n"], valid: Bool[Tensor, "row *n"]) -> Float[Tensor, "row"]:
@@ -201,6 +218,8 @@ def _median_radius(points: Points, valid: Valid) -> Float[Tensor, "row 1 1 1 1"]
     return _masked_median(radius.flatten(1), valid.flatten(1))[:, None, None, None, None]
 
 
-def _mean_per_view(values: Float[Tensor, "row view height width"], valid: Valid) -> Float[Tensor, "view"]:
+def _mean_per_view(
+    values: Float[Tensor, "row view height width"], valid: Valid, counts: Float[Tensor, "view"] | None = None
+) -> Float[Tensor, "view"]:
     kept = torch.where(valid, values, torch.zeros_like(values))
-    return kept.sum((0, 2, 3)) / valid.sum((0, 2, 3)).clamp(min=1)
+    return kept.sum((0, 2, 3)) / (valid_counts(valid) if counts is None else counts).clamp(min=1)
