@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV   ?= .venv
 RUN    := $(VENV)/bin/python
-EXTRAS := dev
+EXTRAS := dev,train
 
 .PHONY: demo test test-all lint types docs bench format clean
 
