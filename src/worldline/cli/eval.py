@@ -2,71 +2,173 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from worldline.eval.report import Report
+    from worldline.pipeline import Reconstructor
+
+DEFAULT_MODEL = "mvdust3r-plus-mini"
+SUITES = ("rooms", "objects", "outdoor", "street", "dynamic")
+
+Baseline = Literal["constant-depth", "sfm"]
+
 
 @dataclass(frozen=True)
-class Rooms:
-    """Procedural test rooms, never trained on."""
+class _Models:
+    """Which models are measured; one table for all of them, each further one compared with the first."""
 
-    model: str = "mvdust3r-plus-mini"
-    """Name or folder of the model."""
-    scenes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
-    """Number of test scenes."""
-    views: tuple[int, ...] = (4, 8)
-    """Numbers of views."""
-    baselines: tuple[Literal["constant-depth", "sfm"], ...] = ("constant-depth", "sfm")
-    """What to measure beside the model; sfm is pycolmap's incremental reconstruction."""
+    model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Name or folder of a model; may be given several times."""
+    models: tuple[str, ...] = ()
+    """The same for several at once: --models NEW OLD. Without any: mvdust3r-plus-mini."""
     device: str = "auto"
     """cpu, cuda, mps or auto."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Also write the records as JSON."""
 
 
 @dataclass(frozen=True)
-class Real:
-    """Sequences on disk with intrinsics, poses and depth (docs/evaluation.md)."""
+class _Suite(_Models):
+    views: tuple[int, ...] = (4, 8)
+    """Numbers of views."""
+    baselines: tuple[Baseline, ...] = ("constant-depth", "sfm")
+    """What to measure beside the models; sfm is pycolmap's incremental reconstruction."""
+    paper: bool = False
+    """Also ND, DAc, CD, RRE, RTE and mAE by the protocol of MV-DUSt3R+ (a second pass per scene)."""
+    solver: Literal["pycolmap", "opencv"] = "pycolmap"
+    """PnP of the paper's camera figures; opencv is the published one (extra: motion)."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the results as JSON, and beside it as Markdown."""
+
+
+@dataclass(frozen=True)
+class Worlds(_Suite):
+    """Procedural test scenes, never trained on."""
+
+    scenes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
+    """Number of test scenes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real(_Suite):
+    """Sequences on disk with intrinsics, poses and depth or points (docs/evaluation.md)."""
 
     folder: tyro.conf.Positional[Path]
     """Folder of one or many sequences."""
-    model: str = "mvdust3r-plus-mini"
-    """Name or folder of the model."""
-    views: tuple[int, ...] = (4, 8)
-    """Numbers of views."""
+    format: str | None = None
+    """Name of the reader; by default each folder is recognised by what is in it."""
     max_subsets: int = 6
     """At most this many choices of frames per sequence and number of views."""
-    baselines: tuple[Literal["constant-depth", "sfm"], ...] = ("constant-depth", "sfm")
-    """What to measure beside the model; sfm is pycolmap's incremental reconstruction."""
-    device: str = "auto"
-    """cpu, cuda, mps or auto."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Also write the records as JSON."""
+    spacing: int | None = None
+    """Frames from one view to the next; by default the views spread over the whole sequence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(_Models):
+    """One thing varied, everything else kept: JSON, table and plot. Interrupted sweeps go on where they stopped."""
+
+    name: tyro.conf.Positional[str]
+    """views, overlap, size, objects, lighting, texture, reference, paths or single-pass."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder for NAME.json, NAME.md and NAME.png."""
+    scenes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    """Scenes per level; by default what the sweep says."""
+    views: int | None = None
+    """Number of views, where that is not what varies."""
+    levels: tuple[float, ...] = ()
+    """Values of what is varied; by default those of the sweep."""
+    layout: str = "rooms"
+    """Kind of scene."""
+    baselines: tuple[Baseline, ...] = ("constant-depth",)
+    """What to measure beside the models."""
+    plot: bool = True
+    """Draw NAME.png; needs the extra 'eval'."""
 
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, measure, print a Markdown table."""
-    arguments = tyro.extras.subcommand_cli_from_dict({"rooms": Rooms, "real": Real}, args=argv, prog="worldline eval")
-    from worldline.cli.common import console, markdown_table, parse_counts
-    from worldline.eval.suites import CONSTANT_DEPTH, SFM, evaluate_real, evaluate_rooms
-    from worldline.files import write_json
-    from worldline.pipeline import load
+    kinds: dict[str, Callable[..., Any]] = {**dict.fromkeys(SUITES, Worlds), "real": Real, "sweep": Sweep}
+    wanted = argv[0] if argv else ""
+    arguments = tyro.extras.subcommand_cli_from_dict(kinds, args=argv, prog="worldline eval")
+    from worldline.cli.common import console
+    from worldline.eval.methods import load_models
 
-    counts = parse_counts(arguments.views)
-    names = {"constant-depth": CONSTANT_DEPTH, "sfm": SFM}
-    baselines = [names[name] for name in arguments.baselines]
     out = console()
-    model = load(arguments.model, arguments.device)
-    if isinstance(arguments, Rooms):
-        records = evaluate_rooms(model, arguments.scenes, counts, baselines=baselines, report=out.print)
-    else:
-        records = evaluate_real(
-            model, arguments.folder, counts, max_subsets=arguments.max_subsets, baselines=baselines, report=out.print
-        )
-    out.print(markdown_table(records))
+    names = (*arguments.model, *arguments.models) or (DEFAULT_MODEL,)
+    if isinstance(arguments, Sweep):
+        return _sweep(arguments, names, out, argv)
+    _check(arguments)
+    report = _evaluate(arguments, wanted, load_models(names, arguments.device), out)
+    report.about["command"] = shlex.join(["worldline", "eval", *argv])
+    out.print(report.as_markdown(with_definitions=False))
     if arguments.out:
-        write_json(arguments.out, records)
+        for path in report.write(_as_json_path(arguments.out, wanted)):
+            out.print(f"wrote {path}")
+    return 0
+
+
+def _evaluate(arguments: Worlds | Real, layout: str, models: dict[str, Reconstructor], out: Console) -> Report:
+    from worldline.eval.methods import BASELINES
+    from worldline.eval.suites import evaluate_real, evaluate_worlds
+
+    baselines = [BASELINES[name] for name in arguments.baselines]
+    if isinstance(arguments, Worlds):
+        return evaluate_worlds(
+            models, layout, arguments.scenes, arguments.views, baselines=baselines, paper=arguments.paper,
+            solver=arguments.solver, say=out.print,
+        )  # fmt: skip
+    return evaluate_real(
+        models, arguments.folder, arguments.views, format_name=arguments.format, max_subsets=arguments.max_subsets,
+        spacing=arguments.spacing, baselines=baselines, paper=arguments.paper, solver=arguments.solver, say=out.print,
+    )  # fmt: skip
+
+
+def _check(arguments: Worlds | Real) -> None:
+    """Mistakes are found before a model is loaded or a scene measured."""
+    from worldline.cli.common import check_positive, parse_counts
+    from worldline.files import check_writable
+
+    parse_counts(arguments.views)
+    if isinstance(arguments, Worlds):
+        check_positive(scenes=arguments.scenes)
+    else:
+        check_positive(**{"max-subsets": arguments.max_subsets, "spacing": arguments.spacing or 1})
+    if arguments.out:
+        check_writable(_as_json_path(arguments.out, "").parent)
+
+
+def _as_json_path(out: Path, name: str) -> Path:
+    """A file as it is named; a folder (no suffix) gets ``NAME.json``."""
+    return out if out.suffix else out / f"{name}.json"
+
+
+def _sweep(arguments: Sweep, names: Sequence[str], out: Console, argv: list[str]) -> int:
+    from worldline.cli.common import check_positive
+    from worldline.eval.methods import BASELINES, load_models
+    from worldline.eval.sweeps import SweepSettings, run_sweep, sweep_named
+    from worldline.files import check_writable
+
+    sweep = sweep_named(arguments.name)
+    check_positive(scenes=arguments.scenes or 1)
+    check_writable(arguments.out)
+    settings = SweepSettings(
+        scenes=arguments.scenes or sweep.scenes,
+        views=arguments.views or sweep.views,
+        layout=arguments.layout,
+        baselines=tuple(BASELINES[name] for name in arguments.baselines),
+        values=arguments.levels or None,
+        plot=arguments.plot,
+        command=shlex.join(["worldline", "eval", *argv]),
+    )
+    written = run_sweep(sweep, load_models(names, arguments.device), arguments.out, settings, say=out.print)
+    out.print(written["md"].read_text(encoding="utf-8"))
+    for path in written.values():
+        out.print(f"wrote {path}")
     return 0

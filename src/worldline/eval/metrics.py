@@ -4,7 +4,8 @@ Two families:
 
 * ``published_*``, :func:`normalized_distance`, :func:`distance_accuracy`, :func:`chamfer_distance`: the metrics of
   MV-DUSt3R+ (arXiv 2412.06974, section 4), quirks included, so that numbers can be compared with the paper's.
-* :func:`relative_point_error`, :func:`depth_absrel`, :func:`relative_pose_errors`, :func:`auc`: the usual definitions.
+* :func:`relative_point_error`, :func:`depth_absrel`, :func:`depth_inliers`, :func:`relative_pose_errors`, :func:`auc`:
+  the usual definitions.
 """
 
 from __future__ import annotations
@@ -165,10 +166,34 @@ def depth_absrel(
     Alignment: **one scale per scene**, the median of true/predicted over the valid pixels of all views together. Views
     whose depths disagree in scale are not helped by it.
     """
+    first, second = _depths_of_one_scale(predicted, true, valid)
+    return float(((first - second).abs() / second).mean())
+
+
+def depth_inliers(
+    predicted: Float[Tensor, "view height width"],
+    true: Float[Tensor, "view height width"],
+    valid: Bool[Tensor, "view height width"],
+    threshold: float = 1.25,
+) -> float:
+    """Share of valid pixels of all views with max(predicted / true, true / predicted) below the threshold ("delta").
+
+    Alignment: one scale per scene, as :func:`depth_absrel`. A depth behind the camera is never an inlier.
+    """
+    first, second = _depths_of_one_scale(predicted, true, valid)
+    ratio = torch.maximum(first / second, second / first)
+    return float(((first > 0) & (ratio < threshold)).double().mean())
+
+
+def _depths_of_one_scale(
+    predicted: Float[Tensor, "view height width"],
+    true: Float[Tensor, "view height width"],
+    valid: Bool[Tensor, "view height width"],
+) -> tuple[Float[Tensor, "valid_pixel"], Float[Tensor, "valid_pixel"]]:
     first, second = predicted[valid].double(), true[valid].double()
     in_front = first > 0  # a point behind the camera says nothing about the scale; its error counts all the same
     scale = (second[in_front] / first[in_front]).median() if in_front.any() else torch.ones((), dtype=first.dtype)
-    return float(((scale * first - second).abs() / second).mean())
+    return scale * first, second
 
 
 def psnr(first: Float[Tensor, "*n"], second: Float[Tensor, "*n"]) -> float:

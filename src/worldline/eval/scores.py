@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 
-from worldline.eval.datasets import GroundTruth
-from worldline.eval.metrics import auc, depth_absrel, relative_point_error, relative_pose_errors
+from worldline.eval.metrics import auc, depth_absrel, depth_inliers, relative_point_error, relative_pose_errors
+from worldline.eval.sequences import GroundTruth
+from worldline.eval.statistics import center, rounded
 
 FAILED_DEGREES = 180.0  # what a pose that was not found counts as
 FEWEST_PIXELS = 10  # fewer common pixels say nothing
@@ -19,28 +20,27 @@ FEWEST_PIXELS = 10  # fewer common pixels say nothing
 
 @dataclass(frozen=True)
 class SceneScore:
-    """Errors of one scene; lower is better except for the AUC. Every entry names its alignment."""
+    """Figures of one scene; :data:`worldline.eval.figures.FIGURES` defines each and names its alignment."""
 
-    point_error: float  # median relative point error, after one robust similarity per scene
-    abs_rel: float  # mean relative depth error of the registered views, after one scale per scene
-    rotation: float  # median over pairs of the relative rotation error, degrees, no alignment
-    translation: float  # median over pairs of the angle between baseline directions, degrees, no alignment
-    auc30: float  # area under the recall of max(rotation, translation) error up to 30 degrees
-    coverage: float  # share of pixels with truth for which a point was predicted
-    registered: float  # share of views with a pose
+    point_error: float
+    abs_rel: float
+    delta125: float
+    delta103: float
+    rotation: float  # degrees
+    translation: float  # degrees
+    auc5: float
+    auc15: float
+    auc30: float
+    coverage: float
+    registered: float
 
     @staticmethod
     def summary(scores: Sequence[SceneScore]) -> dict[str, float]:
         """Medians over scenes (means for the shares and the AUC), without NaN, and the number of scenes."""
-        result: dict[str, float] = {}
-        for field in fields(SceneScore):
-            values = np.array([getattr(score, field.name) for score in scores], dtype=np.float64)
-            kept = values[~np.isnan(values)]
-            if len(kept) == 0:
-                result[field.name] = math.nan
-            else:
-                mean = field.name in ("auc30", "coverage", "registered")
-                result[field.name] = round(float(kept.mean() if mean else np.median(kept)), 4)
+        result: dict[str, float] = {
+            field.name: rounded(center(field.name, [getattr(score, field.name) for score in scores]))
+            for field in fields(SceneScore)
+        }
         return {**result, "scenes": len(scores)}
 
 
@@ -63,7 +63,8 @@ def score_scene(
     pair_known = torch.tensor([a and b for i, a in enumerate(registered) for b in registered[i + 1 :]])
     rotation = torch.where(pair_known, errors.rotation, FAILED_DEGREES)
     translation = torch.where(pair_known | errors.translation.isnan(), errors.translation, FAILED_DEGREES)
-    point_error = abs_rel = math.nan
+    worst = torch.maximum(rotation, translation)
+    point_error = abs_rel = delta125 = delta103 = math.nan
     if both.sum() >= FEWEST_PIXELS:
         mask = torch.from_numpy(both)
         relative = relative_point_error(torch.from_numpy(points), torch.from_numpy(truth.points), mask, true_poses)
@@ -71,14 +72,20 @@ def score_scene(
     seen = both & registered[:, None, None]
     if seen.sum() >= FEWEST_PIXELS:
         depth = ((points - safe[:, None, None, :3, 3]) * safe[:, None, None, :3, 2]).sum(-1)
-        abs_rel = depth_absrel(torch.from_numpy(depth), torch.from_numpy(truth.depth), torch.from_numpy(seen))
+        maps = torch.from_numpy(depth), torch.from_numpy(truth.depth), torch.from_numpy(seen)
+        abs_rel = depth_absrel(*maps)
+        delta125, delta103 = (depth_inliers(*maps, threshold) for threshold in (1.25, 1.03))
     return SceneScore(
         point_error=point_error,
         abs_rel=abs_rel,
+        delta125=delta125,
+        delta103=delta103,
         rotation=float(rotation.median()),
         translation=float(translation.nanmedian()),
-        auc30=auc(torch.maximum(rotation, translation), 30.0),
-        coverage=float(both.sum() / max(1, truth.valid.sum())),
+        auc5=auc(worst, 5.0),
+        auc15=auc(worst, 15.0),
+        auc30=auc(worst, 30.0),
+        coverage=float(both.sum() / truth.valid.sum()) if truth.valid.any() else math.nan,
         registered=float(registered.mean()),
     )
 

@@ -66,8 +66,8 @@ def _measure(method: str, model: str, count: int, iterations: int, threads: int,
     import torch
 
     from worldline import pipeline, worlds
-    from worldline.eval.datasets import truth_of
-    from worldline.eval.suites import score_reconstruction
+    from worldline.eval.methods import score_reconstruction
+    from worldline.eval.worlds_truth import truth_of
     from worldline.inputs import load_views
     from worldline.pipeline.pairwise import reconstruct_pairwise
 

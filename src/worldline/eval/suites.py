@@ -1,103 +1,142 @@
-"""Accuracy beside baselines: procedural test rooms, and sequences with ground truth on disk."""
+"""Suites: models beside baselines on procedural test scenes, and on sequences with measured truth."""
 
 from __future__ import annotations
 
+import platform
+import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from worldline import __version__
 from worldline.errors import InputError
-from worldline.eval.datasets import GroundTruth, PosedScene, find_sequences, read_sequence, truth_of
-from worldline.eval.scores import SceneScore, constant_depth, score_scene
-from worldline.eval.sfm import incremental_sfm
+from worldline.eval.methods import (
+    BASELINES,
+    CONSTANT_DEPTH,
+    SFM,
+    identity,
+    score_baselines,
+    score_model,
+    score_paper,
+    sizes,
+    write_photos,
+)
+from worldline.eval.paper import Solver
+from worldline.eval.readers import FORMATS, HELP, find_sequences, read_sequence
+from worldline.eval.report import Report, Trial
+from worldline.eval.scores import SceneScore, score_scene
+from worldline.eval.sequences import GroundTruth
+from worldline.eval.sequences import Sequence as PosedSequence
+from worldline.eval.worlds_truth import PosedScene, truth_of
 from worldline.inputs import load_views
 
 if TYPE_CHECKING:
     from torch import nn
 
     from worldline.pipeline import Reconstructor
-    from worldline.scene import Scene
     from worldline.types import Views
 
-CONSTANT_DEPTH, SFM = "constant depth", "pycolmap incremental"
-BASELINES = (CONSTANT_DEPTH, SFM)
+LAYOUTS = ("rooms", "objects", "outdoor", "street", "dynamic")
+ALL_BASELINES = tuple(BASELINES.values())
 
-Report = Callable[[str], None]
+Say = Callable[[str], None]
 
 
-def evaluate_rooms(
-    model: Reconstructor,
+def evaluate_worlds(
+    models: Mapping[str, Reconstructor],
+    layout: str = "rooms",
     scenes: int = 100,
     counts: Iterable[int] = (4, 8),
     *,
-    layout: str = "rooms",
-    baselines: Sequence[str] = BASELINES,
-    report: Report = lambda _: None,
-) -> list[dict[str, object]]:
-    """Scores on the first ``scenes`` seeds of the test split, photographed at the model's own resolution.
+    baselines: Sequence[str] = ALL_BASELINES,
+    paper: bool = False,
+    solver: Solver = "pycolmap",
+    say: Say = lambda _: None,
+) -> Report:
+    """Figures on the first ``scenes`` seeds of the test split, photographed at each model's own resolution.
 
-    Returns:
-        One record per number of views and method: medians over scenes, see :class:`SceneScore`.
+    Args:
+        models: by label; the first is what the others are compared with.
+        paper: also the paper's protocol, for the models that can.
+
+    Raises:
+        InputError: unknown layout, more scenes than there are seeds.
     """
     from worldline import worlds
 
     if not 1 <= scenes <= len(worlds.TEST_SEEDS):
         raise InputError(f"{scenes} test scenes cannot be had.", f"There are {len(worlds.TEST_SEEDS)}.")
-    records = []
+    seeds = worlds.TEST_SEEDS[:scenes]
+    report = _report(models, {"suite": layout, "seeds": [seeds[0], seeds[-1]], "solver": solver if paper else None})
     for count in counts:
-        scores: dict[str, list[SceneScore]] = {}
-        for seed in worlds.TEST_SEEDS[:scenes]:
-            sample = worlds.sample(layout, seed, views=count, height=model.image_size, width=model.image_size)
-            views = load_views(list(np.asarray(sample.images)), size=model.image_size, fit="square")
-            with tempfile.TemporaryDirectory() as folder:
-                photos = _write_photos(np.asarray(sample.images), Path(folder)) if SFM in baselines else []
-                _collect(scores, score_methods(model, views, truth_of(sample), photos, baselines))
-        records += _records(f"{layout} test", count, scores, report)
-    return records
+        for seed in seeds:
+            for size in sizes(models):
+                sample = worlds.sample(layout, seed, views=count, height=size, width=size)
+                images = np.asarray(sample.images)
+                views = load_views(list(images), size=size, fit="square")
+                chosen = {label: model for label, model in models.items() if model.image_size == size}
+                extra = baselines if size == sizes(models)[0] else ()
+                with tempfile.TemporaryDirectory() as folder:
+                    photos = write_photos(images, Path(folder)) if SFM in extra else []
+                    found = _score_all(chosen, views, truth_of(sample), photos, extra, paper, solver)
+                report.trials += [
+                    Trial(f"{layout} test", count, str(seed), name, figures) for name, figures in found.items()
+                ]
+        _say_progress(report, count, say)
+    return report
 
 
 def evaluate_real(
-    model: Reconstructor,
+    models: Mapping[str, Reconstructor],
     folder: str | Path,
     counts: Iterable[int] = (4, 8),
     *,
+    format_name: str | None = None,
     max_subsets: int = 6,
-    baselines: Sequence[str] = BASELINES,
-    report: Report = lambda _: None,
-) -> list[dict[str, object]]:
-    """Scores on all sequences at or below a folder (:mod:`worldline.eval.datasets`).
+    spacing: int | None = None,
+    baselines: Sequence[str] = ALL_BASELINES,
+    paper: bool = False,
+    solver: Solver = "pycolmap",
+    say: Say = lambda _: None,
+) -> Report:
+    """Figures on all sequences at or below a folder, of any format of :mod:`worldline.eval.readers`.
 
-    For every number of views the frames are evenly spaced over the whole sequence, and the choices differ by their
-    first frame; at most ``max_subsets`` of them are used. Nothing but the photos is given to any method.
+    For every number of views the frames are evenly spaced, over the whole sequence or ``spacing`` frames apart, and the
+    choices differ by their first frame; at most ``max_subsets`` of them, evenly spread, are used. Nothing but the
+    photos is given to any method.
 
-    Returns:
-        One record per sequence, number of views and method: medians over the subsets, see :class:`SceneScore`.
+    Raises:
+        InputError: no sequence there, or none that can be used.
     """
-    folders = find_sequences(folder)
-    if not folders:
-        raise InputError(f"No scene.json was found at or below {folder}.", "See docs/evaluation.md for the layout.")
-    records = []
-    for place in folders:
+    folder = Path(folder)
+    if format_name is not None and format_name not in FORMATS:
+        raise InputError(f"There is no reader '{format_name}'.", f"Choose one of: {', '.join(FORMATS)}.")
+    places = find_sequences(folder, format_name)
+    if not places:
+        raise InputError(f"No sequence with ground truth was found at or below {folder}.", HELP)
+    report = _report(models, {"suite": "real", "spacing": spacing, "solver": solver if paper else None})
+    refused = []
+    for place in places:
         try:
-            sequence = read_sequence(place)
+            sequence = read_sequence(place, format_name)
         except InputError as reason:
-            report(f"left out {place.parent.name}/{place.name}: {reason.cause}")
+            refused.append(reason)
+            say(f"left out {place.parent.name}/{place.name}: {reason.cause}")
             continue
         for count in counts:
-            scores: dict[str, list[SceneScore]] = {}
-            for frames in _spread(sequence.subsets(count), max_subsets):
-                photos = [sequence.images[frame] for frame in frames]
-                views = load_views(photos, size=model.image_size, fit="square")
-                _collect(scores, score_methods(model, views, sequence.truth(frames, views), photos, baselines))
-            if not scores:
-                report(f"left out {sequence.name} with {count} views: it has {len(sequence)} frames")
-            records += _records(sequence.name, count, scores, report)
-    return records
+            subsets = _spread(sequence.subsets(count, spacing), max_subsets)
+            if not subsets:
+                say(f"left out {sequence.name} with {count} views: it has {len(sequence)} frames")
+            for frames in subsets:
+                report.trials += _score_frames(models, sequence, frames, baselines, paper, solver)
+            _say_progress(report, count, say, sequence.name)
+    if len(refused) == len(places):
+        raise refused[0]
+    return report
 
 
 def score_network(network: nn.Module, scenes: Iterable[PosedScene], references: int = 4) -> dict[str, float]:
@@ -118,71 +157,61 @@ def score_network(network: nn.Module, scenes: Iterable[PosedScene], references: 
     return SceneScore.summary(scores)
 
 
-def score_methods(
-    model: Reconstructor, views: Views, truth: GroundTruth, photos: Sequence[Path], baselines: Sequence[str] = BASELINES
-) -> dict[str, SceneScore]:
-    """Scores of the model and of the baselines on one set of photos."""
-    scene = model.reconstruct_views(views)
-    scores = {model.name: score_reconstruction(scene, truth)}
-    if CONSTANT_DEPTH in baselines:
-        pairs = zip(truth.cameras, views, strict=True)
-        intrinsics = np.stack([camera.to_model(view.transform).intrinsics for camera, view in pairs])
-        scores[CONSTANT_DEPTH] = constant_depth(truth, intrinsics)
-    if SFM in baselines:
-        scores[SFM] = _score_sfm(photos, views, truth)
-    return scores
+def about(models: Mapping[str, Reconstructor], what: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report says about itself: what was run, with which weights and versions."""
+    return {
+        **{key: value for key, value in what.items() if value is not None},
+        "models": {label: identity(model) for label, model in models.items()},
+        "versions": {"worldline": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "machine": {"system": sys.platform, "threads": torch.get_num_threads()},
+    }
 
 
-def score_reconstruction(scene: Scene, truth: GroundTruth) -> SceneScore:
-    """Score all pixels of a scene, confident or not; views whose pose failed count as not registered.
-
-    Their points count all the same: a pointmap says where they are without knowing the camera.
-    """
-    points = np.stack([view.points for view in scene.views])
-    poses = np.stack([view.camera.world_from_cam for view in scene.views])
-    failed = np.array([view.pose_status == "failed" for view in scene.views])
-    poses[failed] = np.nan
-    return score_scene(points, poses, truth)
+def _report(models: Mapping[str, Reconstructor], what: Mapping[str, Any]) -> Report:
+    if not models:
+        raise InputError("There is no model to evaluate.", "Name one with --model.")
+    return Report(about(models, what), list(models))
 
 
-def _score_sfm(photos: Sequence[Path], views: Views, truth: GroundTruth) -> SceneScore:
-    """Sparse points are scored on the model pixels with a true point; unregistered views count as failed."""
-    result = incremental_sfm(photos, threads=torch.get_num_threads())
-    points = np.zeros_like(truth.points)
-    found = np.zeros_like(truth.valid)
-    poses = np.full((len(photos), 4, 4), np.nan)
-    for index, pose in result.world_from_cam.items():
-        poses[index] = pose
-        x, y = np.rint(views[index].transform.to_model(result.pixels[index])).astype(int).T
-        height, width = found.shape[1:]
-        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        points[index, y[inside], x[inside]] = result.points[index][inside]
-        found[index, y[inside], x[inside]] = True
-    return score_scene(points, poses, truth, predicted=found)
+def _score_frames(
+    models: Mapping[str, Reconstructor], sequence: PosedSequence, frames: list[int], baselines: Sequence[str],
+    paper: bool, solver: Solver,
+) -> list[Trial]:  # fmt: skip
+    photos = [sequence.images[frame] for frame in frames]
+    trials = []
+    for size in sizes(models):
+        views = load_views(photos, size=size, fit="square")
+        chosen = {label: model for label, model in models.items() if model.image_size == size}
+        extra = baselines if size == sizes(models)[0] else ()
+        found = _score_all(chosen, views, sequence.truth(frames, views), photos, extra, paper, solver)
+        name = " ".join(map(str, frames))
+        trials += [Trial(sequence.name, len(frames), name, method, figures) for method, figures in found.items()]
+    return trials
 
 
-def _write_photos(images: np.ndarray, folder: Path) -> list[Path]:
-    photos = [folder / f"{index:03d}.png" for index in range(len(images))]
-    for photo, image in zip(photos, images, strict=True):
-        Image.fromarray(image).save(photo)
-    return photos
+def _score_all(
+    models: Mapping[str, Reconstructor], views: Views, truth: GroundTruth, photos: Sequence[Path],
+    baselines: Sequence[str], paper: bool, solver: Solver,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    found = {label: score_model(model, views, truth) for label, model in models.items()}
+    if paper:
+        for label, model in models.items():
+            found[label] |= score_paper(model, views, truth, solver)
+    return found | score_baselines(baselines, views, truth, photos)
 
 
-def _collect(scores: dict[str, list[SceneScore]], found: dict[str, SceneScore]) -> None:
-    for method, score in found.items():
-        scores.setdefault(method, []).append(score)
-
-
-def _records(name: str, count: int, scores: dict[str, list[SceneScore]], report: Report) -> list[dict[str, Any]]:
-    records = [
-        {"set": name, "views": count, "method": method, **SceneScore.summary(rows)} for method, rows in scores.items()
-    ]
-    for record in records:
-        report(str(record))
-    return records
+def _say_progress(report: Report, count: int, say: Say, name: str | None = None) -> None:
+    for record in report.summary():
+        if record["views"] == count and name in (None, record["set"]):
+            shown = ("point_error", "abs_rel", "rotation", "auc30", "scenes")
+            text = ", ".join(f"{key} {record[key]:.4g}" for key in shown if key in record)
+            say(f"{record['set']}, {count} views, {record['method']}: {text}")
 
 
 def _spread(subsets: list[list[int]], most: int) -> list[list[int]]:
     if len(subsets) <= most:
         return subsets
     return [subsets[round(index)] for index in np.linspace(0, len(subsets) - 1, most)]
+
+
+__all__ = ["ALL_BASELINES", "CONSTANT_DEPTH", "LAYOUTS", "SFM", "evaluate_real", "evaluate_worlds", "score_network"]

@@ -1,0 +1,91 @@
+"""``worldline eval`` from the command line to its files, with models too small to be good."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from worldline import weights, worlds
+from worldline.cli import main
+from worldline.models.config import MVDust3rConfig
+from worldline.models.mvdust3r import MVDust3r
+
+SIZE = 32
+
+
+def save(folder: Path, seed: int) -> str:
+    torch.manual_seed(seed)
+    card = {"name": "tiny", "license": "Apache-2.0", "image_size": SIZE}
+    weights.save_model(MVDust3r(MVDust3rConfig.mini()), folder, card=card)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("models")
+    return [save(folder / "old", 0), save(folder / "new", 1)]
+
+
+def run(*arguments: object) -> int:
+    return main(["eval", *map(str, arguments)])
+
+
+def test_two_models_are_measured_and_compared_in_one_command(
+    models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "rooms.json"
+    arguments = ["rooms", "-n", 1, "--views", 2, "--models", *models, "--baselines", "constant-depth", "--paper"]
+    assert run(*arguments, "-o", out) == 0
+    content = json.loads(out.read_text())
+    assert content["command"].startswith("worldline eval rooms -n 1")
+    methods = [record["method"] for record in content["summary"]]
+    assert len(set(methods)) == 3 and methods[-1] == "constant depth"
+    assert {entry["method"] for entry in content["comparison"]} == {methods[1]}
+    assert all(len(info["sha256"]) == 64 for info in content["models"].values())
+    shown = capsys.readouterr().out
+    assert "nd_first" in shown and "point_error" in shown
+    assert "alignment" in out.with_suffix(".md").read_text()
+
+
+def test_a_model_may_be_named_twice_with_the_short_option(models: list[str], tmp_path: Path) -> None:
+    pair = ("--model", models[0], "--model", models[1])
+    assert run("rooms", "-n", 1, "--views", 2, *pair, "--baselines", "constant-depth", "-o", tmp_path) == 0
+    assert len(json.loads((tmp_path / "rooms.json").read_text())["models"]) == 2
+
+
+def test_real_sequences_are_found_and_measured(models: list[str], tmp_path: Path) -> None:
+    worlds.write("rooms", 1, tmp_path / "set", views=3, height=48, width=64)
+    out = tmp_path / "real.json"
+    arguments = ["real", tmp_path / "set", "--views", 2, "--model", models[0], "--baselines", "constant-depth"]
+    assert run(*arguments, "--spacing", 1, "--max-subsets", 2, "-o", out) == 0
+    content = json.loads(out.read_text())
+    assert [trial["trial"] for trial in content["trials"] if trial["method"] == "tiny"] == ["0 1", "1 2"]
+
+
+def test_a_sweep_writes_its_three_files(models: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert run("sweep", "views", "-n", 1, "--levels", 2, 3, "--model", models[0], "-o", tmp_path) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["views.json", "views.md", "views.png"]
+    assert "worldline eval sweep views -n 1" in (tmp_path / "views.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep", "light", "-o", "x"], "There is no sweep 'light'"),
+        (["rooms", "-n", "0"], "--scenes is 0"),
+        (["rooms", "--views", "1"], "2 or more"),
+        (["real", "/nowhere/at/all", "--model", "MODEL"], "No sequence with ground truth"),
+        (["real", "/nowhere", "--format", "kitti", "--model", "MODEL"], "There is no reader 'kitti'"),
+        (["rooms", "--models", "MODEL", "MODEL"], "named twice"),
+    ],
+)
+def test_mistakes_get_a_sentence(
+    arguments: list[str], said: str, models: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert run(*(models[0] if argument == "MODEL" else argument for argument in arguments)) == 2
+    error = capsys.readouterr().err
+    assert said in error and len(error.strip().splitlines()) == 2
