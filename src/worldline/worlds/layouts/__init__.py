@@ -21,5 +21,5 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    "rooms": Layout(1, rooms.build, ("photos",), "furnished rooms"),
+    "rooms": Layout(1, rooms.build, ("photos", "video", "walk", "orbit"), "furnished rooms"),
 }

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from worldline.worlds.appearance.materials import material
-from worldline.worlds.cameras import photos
+from worldline.worlds.cameras import paths, photos
 from worldline.worlds.cameras.photos import PhotoPlan
 from worldline.worlds.layouts import furniture
 from worldline.worlds.options import Streams, WorldOptions
@@ -282,7 +282,8 @@ def build(streams: Streams, options: WorldOptions) -> World:
         lights.position, lights.color, lights.axis, lights.focus, np.zeros(len(lights.focus)), ambient,
         CameraSet.photos(np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 2))), PhotoEffects.none(0),
     )  # fmt: skip
-    return replace(draft, cameras=photos.sample_cameras(streams.cameras, draft, plan_of(room), options))
+    cameras = paths.shoot(streams, draft, plan_of(room), options)
+    return replace(draft, cameras=cameras, motion=paths.resting(options))
 
 
 def plan_of(room: Room) -> PhotoPlan:

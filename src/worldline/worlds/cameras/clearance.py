@@ -1,0 +1,111 @@
+"""What a moving camera keeps away from, at any moment, and what it would see there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64
+
+from worldline.worlds.cameras.photos import PhotoPlan, distance_to_solids
+from worldline.worlds.rendering.cast import cast, pack
+from worldline.worlds.rendering.views import Tiling, intrinsics
+from worldline.worlds.world import SHELL_FACES, STILL, CameraSet, Motion, Primitives, World, choose_rows
+
+_COARSE = 16  # side of the square images in which a view is judged
+
+Poses = Callable[[Float64[np.ndarray, "t"]], Float64[np.ndarray, "t b 4 4"]]  # world_from_body at moments of the clock
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Coarse views, one entry each."""
+
+    nearest: Float64[np.ndarray, "n"]  # metres along the optical axis
+    middle: Float64[np.ndarray, "n"]  # median depth
+    things: Float64[np.ndarray, "n"]  # share of the image that shows no wall, floor or sky
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """A world with the motion of its bodies as a function of the clock; ``poses`` None: nothing moves."""
+
+    world: World
+    poses: Poses | None
+
+    @cached_property
+    def _still(self) -> Primitives:
+        solids = self.world.primitives
+        return choose_rows(solids, solids.body == STILL if self.poses else np.ones(len(solids.body), bool))
+
+    @cached_property
+    def _reach(self) -> Float64[np.ndarray, "n"]:
+        return np.linalg.norm(self._still.half, axis=1)
+
+    @cached_property
+    def _carried(self) -> dict[int, Primitives]:
+        solids = self.world.primitives
+        bodies = np.unique(solids.body[solids.body != STILL]).tolist() if self.poses else []
+        return {body: choose_rows(solids, solids.body == body) for body in bodies}
+
+    @property
+    def bodies(self) -> list[int]:
+        """Bodies that can move."""
+        return list(self._carried)
+
+    def clear(
+        self, points: Float64[np.ndarray, "n 3"], clock: Float64[np.ndarray, "n"], keep: float
+    ) -> Bool[np.ndarray, "n"]:
+        """Whether the points are at least ``keep`` metres from every solid at their moments; walls are not looked at.
+
+        The distance is to the oriented bounds of the solids, so it is never more than the true one.
+        """
+        low, high = points.min(0), points.max(0)
+        gap = np.maximum(np.maximum(low - self._still.center, self._still.center - high), 0.0)
+        near = np.linalg.norm(gap, axis=1) < keep + self._reach
+        free = distance_to_solids(points, choose_rows(self._still, near)) >= keep
+        if self.poses is None or not self._carried:
+            return free
+        moments, back = np.unique(clock, return_inverse=True)
+        carry = self.poses(moments)
+        for body, solids in self._carried.items():
+            pose = carry[back, body]
+            local = np.einsum("nji,nj->ni", pose[:, :3, :3], points - pose[:, :3, 3])
+            free &= distance_to_solids(local, solids) >= keep
+        return free
+
+    def centers(self, clock: float) -> Float64[np.ndarray, "b 3"]:
+        """Middles of the bodies that can move, in the order of :attr:`bodies`."""
+        if self.poses is None:
+            return np.zeros((0, 3))
+        carry = self.poses(np.array([clock]))[0]
+        return np.array(
+            [carry[b, :3, :3] @ solids.center.mean(0) + carry[b, :3, 3] for b, solids in self._carried.items()]
+        ).reshape(-1, 3)
+
+    def at(self, clock: float) -> World:
+        """The world at one moment, everything in its place."""
+        if self.poses is None:
+            return self.world
+        return replace(self.world, motion=Motion(np.zeros(1), self.poses(np.array([clock])))).at(0)
+
+    def judge(self, world_from_cam: Float64[np.ndarray, "n 4 4"], clock: float, fov: float) -> Judgement:
+        """See the world from some poses at one moment, in one batched cast of few rays."""
+        count = len(world_from_cam)
+        lens = CameraSet.photos(world_from_cam, np.full(count, fov), np.zeros((count, 2)))
+        matrices = torch.as_tensor(intrinsics(lens, _COARSE, _COARSE))
+        tiling = Tiling(1, count, _COARSE, _COARSE, tile=_COARSE // 2)
+        packets, _, _ = tiling.packets(matrices, torch.as_tensor(world_from_cam))
+        depth, surface = cast(pack([self.at(clock)], "cpu"), packets)
+        depth, surface = (tiling.untile(part)[0].reshape(count, -1) for part in (depth, surface))
+        things = (surface >= SHELL_FACES).float().mean(1)
+        return Judgement(*(v.double().numpy() for v in (depth.amin(1), depth.median(1).values, things)))
+
+
+def keep_away(plan: PhotoPlan, fov: float) -> float:
+    """Distance to everything such that no pixel of an image, square at most, has a depth below ``plan.nearest``."""
+    corner = np.sqrt(1.0 + 2.0 * np.tan(0.5 * fov) ** 2)
+    return max(plan.clearance, plan.nearest * float(corner))
