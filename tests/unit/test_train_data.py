@@ -1,7 +1,10 @@
 """The pool keeps scenes exactly, and every augmentation stays geometrically true."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from worldline.errors import InputError
 from worldline.train import data
@@ -81,17 +84,24 @@ def test_colours_change_but_stay_in_range(scene):
     assert np.array_equal(colors, again)
 
 
-def test_draw_is_reproducible_and_checks_the_number_of_views(scene, tmp_path):
-    for name in "abc":
-        data.save_scene(scene, tmp_path / f"{name}.safetensors")
-    files = data.pool_files(tmp_path)
-    first, second = (data.draw_batch(files, np.random.default_rng(3), 2, 2, 16) for _ in range(2))
+def test_batches_are_reproducible_and_check_the_number_of_views(scene):
+    first, second = (data.make_batch([scene, scene], np.random.default_rng(3), 2, 16) for _ in range(2))
     assert first.images.shape == (2, 2, 3, 16, 16)
     assert first.points.shape == (2, 2, 16, 16, 3)
     assert (first.images == second.images).all()
     assert first.images.abs().max() <= 1
+    assert torch.equal((first + second).images[2:], second.images)
     with pytest.raises(InputError, match="asks for 3 views"):
-        data.draw_batch(files, np.random.default_rng(3), 1, 3, 16)
+        data.make_batch([scene], np.random.default_rng(3), 3, 16)
+
+
+def test_views_of_nothing_but_sky_give_a_finite_batch(scene):
+    sky = replace(scene, depth=np.zeros_like(scene.depth))
+    half = replace(scene, depth=scene.depth * [[[0]], [[1]]])
+    batch = data.make_batch([sky, half], np.random.default_rng(0), 2, 16)
+    assert torch.isfinite(batch.points).all() and torch.isfinite(batch.images).all()
+    assert not batch.valid[0].any() and (batch.matches[0] == -1).all()
+    assert {data.choose_views(data.overlap(half), 1, np.random.default_rng(seed))[0] for seed in range(9)} == {1}
 
 
 def test_chosen_views_are_connected(scene):

@@ -1,7 +1,8 @@
-"""``worldline train mini -o RUN``: train the small model on procedural worlds; call again to go on after a stop."""
+"""``worldline train mini -o RUN``: train a named recipe on procedural worlds; ``--resume`` goes on after a stop."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,77 +10,195 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from worldline.train.catalog import NamedRecipe
+    from worldline.train.plan import RunPlan
+    from worldline.train.recipes import TrainRecipe
 
 ENOUGH_SCENES = 64  # to start with; the pool grows while the model trains
 VALIDATION_SCENES = 24
 
 
 @dataclass(frozen=True)
-class Mini:
-    """Train mvdust3r-plus-mini from nothing, in stages, for a number of minutes."""
+class Train:
+    """Train a named recipe. Under torchrun all its processes train together; Ctrl-C stops with a checkpoint."""
 
+    recipe: tyro.conf.Positional[str]
+    """tiny, mini, mini-cuda, mvdust3r, mvdust3r-plus or mvdust3r-plus-mixed."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder of the run: checkpoints, log.jsonl, export/. A run that is there already goes on."""
-    minutes: float = 90.0
-    """Training time; the learning rate ends at zero when it is over."""
-    device: str = "cpu"
-    """cpu or cuda."""
-    pool: Path | None = None
-    """Folder of rendered scenes; by default OUT/pool."""
-    producers: int = 1
-    """Background processes that render new scenes; 0 trains on what the pool holds."""
+    """Folder of the run: checkpoint, log.jsonl, tensorboard/, export/, rendered scenes."""
+    resume: bool = False
+    """Go on with the run in OUT, exactly where its last checkpoint left it."""
+    minutes: float | None = None
+    """Length in minutes of training; the schedule always ends when they are over. Default: the recipe's length."""
+    samples: int | None = None
+    """Length in scenes seen, instead of minutes."""
+    steps: int | None = None
+    """Length in optimiser steps, instead of minutes."""
+    device: str | None = None
+    """cpu, cuda, mps or auto. Default: the recipe's."""
+    strategy: Literal["auto", "single", "ddp", "fsdp"] = "auto"
+    """Several GPUs: ddp copies the network to each, fsdp spreads it; both start with torchrun."""
+    precision: Literal["auto", "float32", "bfloat16"] | None = None
+    """auto: bfloat16 on CUDA, float32 elsewhere."""
+    compile: bool = False
+    """torch.compile the transformer blocks: a minute at the start, faster steps."""
+    init: str | None = None
+    """Start from these weights (an id, a folder or a file); "none" starts from nothing."""
+    layouts: str | None = None
+    """Kinds of worlds with weights, like rooms=2,objects=1. Default: the recipe's."""
+    pool: str | None = None
+    """Folder of rendered scenes; "none" renders every scene when it is needed. Default: OUT/pool, where recipes
+    have one."""
+    producers: int | None = None
+    """Background processes that render into the pool; 0 trains on what it holds."""
+    render_device: str = "cpu"
+    """Where producers render: cpu or cuda."""
     max_gigabytes: float = 8.0
     """The pool stops growing here."""
+    workers: int | None = None
+    """Threads that prepare batches."""
+    seed: int | None = None
+    """Of the start and of the order of the scenes."""
+    dry_run: bool = False
+    """Only print shapes, parameters, memory per GPU and the schedule. Nothing is read or written."""
+    devices: int | None = None
+    """GPUs for --dry-run. Default: what the recipe was written for."""
 
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, start the producers, train, and say where the weights are."""
-    arguments = tyro.extras.subcommand_cli_from_dict({"mini": Mini}, args=argv, prog="worldline train")
+    arguments = tyro.cli(Train, args=argv, prog="worldline train")
     import logging
 
     from worldline.cli.common import console
-    from worldline.errors import InputError
-    from worldline.pipeline import choose_device
-    from worldline.train.data import pool_files
-    from worldline.train.loop import train
-    from worldline.train.recipes import mini_on_processor
+    from worldline.train.catalog import find_recipe
 
-    if arguments.minutes <= 0:
-        raise InputError(f"{arguments.minutes} minutes are no training.", "Give a positive number of minutes.")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    device = choose_device(arguments.device)
-    pool = arguments.pool or arguments.out / "pool"
-    validation = arguments.out / "validation"
-    with producing(pool, validation, arguments.producers, arguments.max_gigabytes):
-        if arguments.producers:
-            while len(pool_files(pool)) < ENOUGH_SCENES or len(pool_files(validation)) < VALIDATION_SCENES:
-                time.sleep(0.5)
-        recipe = mini_on_processor(
-            arguments.out, pool, validation if pool_files(validation) else None, arguments.minutes
-        )
-        weights = train(replace(recipe, device=device, precision="auto"))
-    console().print(f"weights: {weights}\nuse them: worldline reconstruct PHOTOS -o OUT --model {weights}")
+    entry = find_recipe(arguments.recipe)
+    recipe = recipe_of(arguments, entry)
+    if arguments.dry_run:
+        print_plan(arguments, entry, recipe)
+        return 0
+    from worldline.train.loop import check_folder, train
+
+    first = int(os.environ.get("RANK", 0)) == 0
+    logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(asctime)s %(message)s")
+    check_folder(recipe, arguments.resume)
+    producers = entry.producers if arguments.producers is None else arguments.producers
+    with producing(arguments, recipe, producers if recipe.pool is not None else 0, first) as recipe:
+        weights = train(recipe, arguments.resume)
+    if first:
+        console().print(f"weights: {weights}\nuse them: worldline reconstruct PHOTOS -o OUT --model {weights}")
     return 0
 
 
+def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
+    """The named recipe with the options of the command line."""
+    from worldline.errors import InputError
+    from worldline.pipeline import choose_device
+    from worldline.train.produce import parse_layouts
+
+    recipe = entry.build(arguments.out)
+    names = ("minutes", "samples", "steps")
+    lengths = {name: getattr(arguments, name) for name in names}
+    if len([value for value in lengths.values() if value is not None]) > 1:
+        raise InputError("The length was given twice.", "Give one of --minutes, --samples and --steps.")
+    changes: dict[str, Any] = lengths if any(value is not None for value in lengths.values()) else {}
+    changes |= {"strategy": arguments.strategy, "compile": arguments.compile}
+    changes |= {
+        name: value for name in ("precision", "workers", "seed") if (value := getattr(arguments, name)) is not None
+    }
+    if arguments.layouts is not None:
+        changes["layouts"] = parse_layouts(arguments.layouts)
+    if arguments.init is not None:
+        changes["init"] = None if arguments.init == "none" else arguments.init
+    if arguments.pool is not None:
+        changes["pool"] = None if arguments.pool == "none" else Path(arguments.pool)
+    if not arguments.dry_run:
+        changes["device"] = choose_device(arguments.device or recipe.device)
+    return replace(recipe, **changes)
+
+
 @contextmanager
-def producing(pool: Path, validation: Path, producers: int, max_gigabytes: float) -> Iterator[None]:
-    """Render scenes into both pools in the background for as long as the block runs."""
-    render = [sys.executable, "-m", "worldline.train.data"]
-    commands = [
-        [*render, str(pool), "--start", str(k), "--stride", str(producers), "--max-gigabytes", str(max_gigabytes)]
-        for k in range(producers)
-    ]
-    if producers:
-        commands.append([*render, str(validation), "--split", "validation", "--count", str(VALIDATION_SCENES)])
-    processes = [subprocess.Popen(command) for command in commands]
+def producing(arguments: Train, recipe: TrainRecipe, producers: int, first: bool) -> Iterator[TrainRecipe]:
+    """Render into both pools in the background for as long as the block runs; wait until there is enough to start.
+
+    Yields the recipe, without validation where its pool has no scenes.
+    """
+    from worldline.train.data import pool_files
+
+    pool, validation = recipe.pool, recipe.validation_pool
+    processes: list[subprocess.Popen[bytes]] = []
+    if pool is not None and validation is not None and producers and first:
+        render = [sys.executable, "-m", "worldline.train.data"]
+        options = ["--layouts", ",".join(f"{name}={weight}" for name, weight in offered(recipe))]
+        options += ["--views", str(recipe.scene_views), "--device", arguments.render_device]
+        limit = ["--max-gigabytes", str(arguments.max_gigabytes), "--stride", str(producers)]
+        commands = [[*render, str(pool), *options, *limit, "--start", str(k)] for k in range(producers)]
+        split = ["--split", "validation", "--count", str(VALIDATION_SCENES)]
+        commands.append([*render, str(validation), *options, *split])
+        processes = [subprocess.Popen(command) for command in commands]
     try:
-        yield
+        while producers and pool is not None and validation is not None:
+            if len(pool_files(pool)) >= ENOUGH_SCENES and len(pool_files(validation)) >= VALIDATION_SCENES:
+                break
+            if processes and all(process.poll() is not None for process in processes):
+                break  # the pool is at its limit, or rendering failed; what is there decides
+            time.sleep(0.5)
+        no_scenes = pool is not None and (validation is None or not pool_files(validation))
+        yield replace(recipe, validation_pool=None) if no_scenes else recipe
     finally:
         for process in processes:
             process.terminate()
         for process in processes:
             process.wait()
+
+
+def offered(recipe: TrainRecipe) -> list[tuple[str, float]]:
+    """The layouts of a recipe that this version has."""
+    from worldline.worlds import LAYOUTS
+
+    return [(name, weight) for name, weight in recipe.layouts if name in LAYOUTS]
+
+
+def print_plan(arguments: Train, entry: NamedRecipe, recipe: TrainRecipe) -> None:
+    """Everything that can be known without running."""
+    from worldline.cli.common import check_positive, console
+    from worldline.train.plan import GIB, plan_run
+
+    devices = entry.devices if arguments.devices is None else arguments.devices
+    check_positive(devices=devices)
+    out, plan = console(), plan_run(recipe, devices, sharded=arguments.strategy == "fsdp")
+    kind = "sharded (fsdp)" if plan.sharded else "copied to each (ddp)" if devices > 1 else "on one device"
+    out.print(f"{arguments.recipe}: {plan.parameters:,} parameters, {devices} device(s), {kind}")
+    if recipe.init is not None:
+        out.print(f"starts from {recipe.init}")
+    out.print(_length(plan))
+    for number, stage in enumerate(plan.stages):
+        out.print(
+            f"stage {number}, until {stage.stage.until:.0%}: {stage.stage.views[0]}-{stage.stage.views[1]} views, "
+            f"{stage.stage.references} path(s), images {list(stage.images)} -> points {list(stage.points)}"
+        )
+        out.print(
+            f"  per device: {stage.activation_bytes / GIB:.1f} GiB of activations, "
+            f"{stage.flops / 1e12:.2f} TFLOP a step"
+        )
+    parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in plan.memory.items() if size)
+    out.print(f"memory per device, GiB: {parts}; together {plan.total_bytes / GIB:.1f}")
+
+
+def _length(plan: RunPlan) -> str:
+    recipe = plan.recipe
+    lengths = {"minutes": recipe.minutes, "samples": recipe.samples, "steps": recipe.steps}
+    text = " ".join(f"{value:,} {unit}" for unit, value in lengths.items() if value is not None)
+    if plan.steps is not None:
+        text += f", {plan.steps:,} steps of {plan.batch} samples"
+    warmup = f"{recipe.warmup:.0%} of the run" if recipe.warmup else f"{recipe.warmup_steps} steps"
+    return (
+        f"schedule: {text}; learning rate {recipe.learning_rate:g} after {warmup} of warm-up, held until "
+        f"{max(recipe.hold, recipe.warmup):.0%}, cosine to {recipe.final_learning_rate:g}"
+    )

@@ -1,7 +1,8 @@
-"""What a recipe builds before the first step: network, optimiser, precision, and the forward pass of a stage."""
+"""What a recipe builds before the first step: network, starting weights, optimiser, and the forward pass."""
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,21 +13,74 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from worldline.models.config import MVDust3rConfig
+from worldline.errors import InputError
 from worldline.models.layers.blocks import DecoderBlock
 from worldline.models.mvdust3r import MVDust3r
+from worldline.train.matching import AttentionRecord, recorded_attention
 from worldline.train.recipes import TrainRecipe
 from worldline.types import Pointmaps
+from worldline.weights.fetch import resolve
+from worldline.weights.model_info import ModelInfo
+from worldline.weights.storage import load_model
+
+log = logging.getLogger(__name__)
 
 _FEW_TOKENS = 64
+_NEW_PARTS = (".skip.", "fusion_blocks.", "_gaussians.")  # of the multi-view models, absent in DUSt3R
+
+
+class TrainedNetwork(nn.Module):
+    """The network as one training step calls it: a single forward, so that DDP and FSDP can stand around it."""
+
+    def __init__(self, network: MVDust3r) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, images: Float[Tensor, "scene view 3 height width"], paths: int, record: bool
+    ) -> tuple[Tensor, Tensor, dict[int, Tensor], dict[int, Tensor]]:
+        """Points ``[scene, path, view, …, 3]``, confidence, and with ``record`` the queries and keys of
+        :class:`~worldline.train.matching.AttentionRecord`."""
+        with recorded_attention(self.network) if record else nullcontext(AttentionRecord()) as attention:
+            maps = forward_paths(self.network, images, paths)
+        return maps.points, maps.confidence, attention.queries, attention.keys
 
 
 def build_model(recipe: TrainRecipe) -> MVDust3r:
-    """The network of a recipe, freshly initialised."""
-    model = MVDust3r(recipe.config if recipe.config is not None else MVDust3rConfig.mini())
+    """The network of a recipe with its starting weights: those of ``recipe.init``, else random from the seed."""
+    torch.manual_seed(recipe.seed)
+    model = MVDust3r(recipe.network_config())
     start_at_unit_depth(model)
     attend_to_similar(model)
+    if recipe.init is not None:
+        start_from(model, recipe.init)
     return model
+
+
+def start_from(model: MVDust3r, source: str) -> ModelInfo:
+    """Take over all weights that a checkpoint shares with the network; returns what is known about the checkpoint.
+
+    A pairwise DUSt3R gives encoder, both decoders and both linear heads; the parts that only the multi-view models
+    have (image skip, fusion blocks, Gaussian heads) keep their fresh start, which changes nothing before it is trained.
+
+    Raises:
+        InputError: sizes differ, or the checkpoint lacks something that is no new part.
+        WeightsError: it cannot be found or read.
+    """
+    donor, info = load_model(resolve(source))
+    given, wanted = donor.state_dict(), model.state_dict()
+    unequal = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
+    missing = [name for name in wanted if name not in given and not any(part in name for part in _NEW_PARTS)]
+    if unequal or missing:
+        name = (unequal or missing)[0]
+        found = f"{list(given[name].shape)} instead of {list(wanted[name].shape)}" if unequal else "missing"
+        raise InputError(
+            f"{source} does not fit the network of this recipe: {name} is {found}.",
+            "Start from a model of the same sizes with linear heads; the published sizes start from dust3r-224-linear.",
+        )
+    model.load_state_dict({name: given.get(name, value) for name, value in wanted.items()})
+    log.info("started from %s: %d of %d tensors", source, sum(name in given for name in wanted), len(wanted))
+    return info
 
 
 @torch.no_grad()
@@ -91,13 +145,3 @@ def build_optimizer(model: nn.Module, recipe: TrainRecipe) -> torch.optim.AdamW:
         {"params": [value for value in parameters if value.ndim < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)
-
-
-def autocast(recipe: TrainRecipe) -> AbstractContextManager[Any]:
-    """The mixed-precision context of a recipe.
-
-    ``auto`` keeps processors at float32: without native bfloat16 products (AVX512-BF16, AMX) they get much slower.
-    """
-    kind = torch.device(recipe.device).type
-    half = recipe.precision == "bfloat16" or (recipe.precision == "auto" and kind == "cuda")
-    return torch.autocast(kind, dtype=torch.bfloat16) if half else nullcontext()

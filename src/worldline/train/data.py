@@ -13,11 +13,8 @@ Fill a pool (resumable: seeds that are already there are skipped)::
 
 from __future__ import annotations
 
-import argparse
-import logging
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +29,6 @@ from worldline.errors import InputError
 
 if TYPE_CHECKING:
     from worldline.worlds import WorldSample
-
-log = logging.getLogger(__name__)
 
 _SAME_SURFACE = 0.05  # depths this close, relatively, belong to one surface
 _EDGE_RATIO = 1.1  # depths of one pixel block further apart than this lie on two surfaces
@@ -81,9 +76,21 @@ class Batch:
     world_from_cam: Float[Tensor, "scene view 4 4"]
     matches: Int[Tensor, "scene view view token"]  # see token_matches; -1 = none
 
-    def to(self, device: str) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(getattr(self, name).to(device, non_blocking=True) for name in self.__dataclass_fields__))
+        return self._with(lambda part: part.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same batch in page-locked memory, from where it moves to a CUDA device beside the computation."""
+        return self._with(Tensor.pin_memory)
+
+    def __add__(self, other: Batch) -> Batch:
+        """The scenes of both."""
+        parts = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return Batch(*(torch.cat(pair) for pair in parts))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(*(change(getattr(self, field.name)) for field in fields(self)))
 
 
 def from_world(sample: WorldSample) -> PosedImages:
@@ -118,8 +125,8 @@ def load_scene(path: Path) -> PosedImages:
 
 
 def pool_files(pool: Path) -> list[Path]:
-    """The scenes of a pool, oldest seed first."""
-    return sorted(pool.glob("*.safetensors"))
+    """The scenes of a pool, smallest seed first, whatever their layouts."""
+    return sorted(pool.glob("*.safetensors"), key=lambda path: (path.stem.rpartition("-")[2], path.stem))
 
 
 def shrink(scene: PosedImages, size: int) -> PosedImages:
@@ -199,7 +206,8 @@ def choose_views(
     none, the one that shares most is taken. Unrelated photos would ask the network to guess.
     """
     mutual = (shares + shares.T) / 2
-    chosen = [int(rng.integers(len(mutual)))]
+    showing = np.flatnonzero(np.diag(mutual) > 0)  # a view of nothing but sky has nothing in common even with itself
+    chosen = [int(rng.choice(showing if showing.size else len(mutual)))]
     while len(chosen) < min(count, len(mutual)):
         best = mutual[chosen].max(0)
         best[chosen] = -1
@@ -264,26 +272,21 @@ def plain_batch(scenes: Sequence[PosedImages]) -> Batch:
     return to_batch(scenes, [scene.images.astype(np.float32) / 255 for scene in scenes])
 
 
-def draw_batch(
-    files: Sequence[Path],
+def make_batch(
+    scenes: Sequence[PosedImages],
     rng: np.random.Generator,
-    scenes: int,
     views: int,
     size: int,
     least_overlap: tuple[float, float] = (0.15, 0.15),
     augment: bool = True,
 ) -> Batch:
-    """Draw ``scenes`` scenes of the pool with ``views`` overlapping views each, in random order.
-
-    Recent scenes are a little more likely, so that new material is seen soon after it arrives.
-    """
+    """Of every scene ``views`` overlapping views in random order, ``size`` pixels wide, some mirrored, recoloured."""
     drawn: list[PosedImages] = []
-    for _ in range(scenes):
-        scene = load_scene(files[_draw_index(len(files), rng)])
+    for scene in scenes:
         chosen = choose_views(overlap(scene), views, rng, rng.uniform(*least_overlap))
         if len(chosen) < views:
             raise InputError(
-                f"A step asks for {views} views, the pool has {len(chosen)} per scene.", "Render more views per scene."
+                f"A step asks for {views} views, the data have {len(chosen)} per scene.", "Render more views per scene."
             )
         scene = shrink(scene.choose(chosen), size)
         drawn.append(mirror(scene) if augment and rng.random() < 0.5 else scene)
@@ -292,72 +295,7 @@ def draw_batch(
     return to_batch(drawn, [recolor(scene.images, rng) for scene in drawn])
 
 
-def _draw_index(count: int, rng: np.random.Generator) -> int:
-    recent = min(count, max(count // 5, 32))
-    return count - 1 - int(rng.integers(recent)) if rng.random() < 0.3 else int(rng.integers(count))
-
-
-def produce(
-    pool: Path,
-    seeds: Iterable[int],
-    *,
-    layout: str = "rooms",
-    views: int = 8,
-    size: int = 224,
-    max_gigabytes: float = 10.0,
-) -> int:
-    """Render the seeds that the pool does not have yet, until the size limit or until a file STOP appears in the pool.
-
-    Returns the number of scenes written.
-    """
-    from worldline import worlds
-
-    pool.mkdir(parents=True, exist_ok=True)
-    used = sum(file.stat().st_size for file in pool_files(pool))
-    written, started = 0, time.monotonic()
-    for seed in seeds:
-        path = pool / f"{layout}-{seed:09d}.safetensors"
-        if path.exists():
-            continue
-        if used > max_gigabytes * 1e9 or (pool / "STOP").exists():
-            break
-        save_scene(from_world(worlds.sample(layout, seed, views=views, height=size, width=size)), path)
-        used += path.stat().st_size
-        written += 1
-        if written % 20 == 0:
-            log.info("%d scenes, %.2f s each, %.2f GB", written, (time.monotonic() - started) / written, used / 1e9)
-    return written
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command of the background producer."""
-    from worldline import worlds
-
-    splits = {"train": worlds.TRAIN_SEEDS, "validation": worlds.VALIDATION_SEEDS, "test": worlds.TEST_SEEDS}
-    parser = argparse.ArgumentParser(description="Render procedural scenes into a training pool.")
-    parser.add_argument("pool", type=Path)
-    parser.add_argument("--split", choices=sorted(splits), default="train")
-    parser.add_argument("--layout", default="rooms")
-    parser.add_argument("--start", type=int, default=0, help="first seed, counted from the start of the split")
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--stride", type=int, default=1, help="several producers use the same stride, different starts")
-    parser.add_argument("--views", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--max-gigabytes", type=float, default=10.0)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    torch.set_num_threads(options.threads)
-    seeds = splits[options.split][options.start :: options.stride][: options.count]
-    produce(
-        options.pool,
-        seeds,
-        layout=options.layout,
-        views=options.views,
-        size=options.size,
-        max_gigabytes=options.max_gigabytes,
-    )
-
-
 if __name__ == "__main__":
+    from worldline.train.produce import main
+
     main()

@@ -1,8 +1,8 @@
-"""The training loop: one process, one device, resumable exactly.
+"""The training loop: one process or many, resumable exactly.
 
-A run is a pure function of its recipe, its seed and the pool: the data of step n depend on (seed, n) only, so ten
-steps equal five steps, a stop, and five more (as long as no new scenes arrive in between). The length may be given in
-minutes, then the schedule follows the wall clock and always ends where it should, whatever else the machine does.
+A run is a pure function of its recipe and its data: what step n sees depends on (seed, n, process) only, so ten steps
+equal five steps, a stop, and five more. The length may be given in minutes, then the schedule follows the clock of the
+first process and always ends where it should, whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -14,40 +14,75 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from worldline.errors import InputError, WorldlineError
-from worldline.train import data, losses
-from worldline.train.build import autocast, build_model, build_optimizer, forward_paths
-from worldline.train.matching import matching_loss, recorded_attention
+from worldline.files import make_folder, write_json
+from worldline.train.build import TrainedNetwork, build_model, build_optimizer
+from worldline.train.data import Batch, PosedImages
+from worldline.train.export import averaged_model, export_model, model_card
+from worldline.train.feed import Feed, Request, first_request
+from worldline.train.launch import compile_blocks, largest, start_fabric, summed
+from worldline.train.objective import objective
 from worldline.train.recipes import Stage, TrainRecipe
-from worldline.weights.storage import SHARD_BYTES, save_model
+from worldline.train.records import Records
+from worldline.train.schedule import Progress, Timer, learning_rate, share_done
+from worldline.train.sources import open_source
+from worldline.train.state import CHECKPOINT, Average, gathered, read_checkpoint, whole, write_checkpoint
 
 log = logging.getLogger(__name__)
 
 _MAX_BAD_STEPS = 50  # consecutive non-finite steps before a run gives up
-_POOL_REFRESH_SECONDS = 20.0
+RECIPE = "recipe.json"
 
 
-def train(recipe: TrainRecipe) -> Path:
-    """Run (or resume) a recipe and return the folder of the exported weights (averaged, float16, with config and card).
+def train(recipe: TrainRecipe, resume: bool = False) -> Path:
+    """Run a recipe, or with ``resume`` go on with the run in its output folder.
 
-    The folder can be given to ``worldline.load``.
+    Returns:
+        The folder of the exported weights (averaged, float16, with config and card), which ``worldline.load`` reads.
+
+    Raises:
+        InputError: the folder holds a run already and ``resume`` was not asked for, or the other way round; the data
+            cannot be used.
+        MissingExtraError: Lightning or tensorboard is not installed.
+        WorldlineError: loss or gradients stayed not finite.
     """
+    check_folder(recipe, resume)
     run = Run(recipe)
-    run.resume()
+    if resume:
+        run.resume()
     with stopping_gently(run):
         run.loop()
-    run.checkpoint()
-    return run.export()
+    return run.finish()
+
+
+def check_folder(recipe: TrainRecipe, resume: bool) -> None:
+    """Before any work: does the output folder hold what ``resume`` expects?"""
+    saved, checkpoint = recipe.output / RECIPE, recipe.output / CHECKPOINT
+    if not resume:
+        if checkpoint.exists():
+            raise InputError(
+                f"{recipe.output} already holds a training run.", "Go on with --resume, or choose another folder."
+            )
+        return
+    if not checkpoint.exists():
+        raise InputError(f"{recipe.output} holds no training run to go on from.", "Start it without --resume.")
+    if saved.exists():
+        changed = recipe.changes_from(json.loads(saved.read_text(encoding="utf-8")))
+        if changed:
+            raise InputError(
+                f"The run in {recipe.output} was started with another {', '.join(changed)}.",
+                f"Resume with the same options (they are in {saved}), or choose another folder.",
+            )
 
 
 @contextmanager
@@ -56,8 +91,7 @@ def stopping_gently(run: Run) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    if run.recipe.validation_pool is not None:
-        import pycolmap  # noqa: F401 -- installs a SIGTERM handler when validation first imports it; ours comes after
+    import pycolmap  # noqa: F401 -- installs a SIGTERM handler when validation first imports it; ours comes after
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: run.stop()) for number in signals]
@@ -68,256 +102,240 @@ def stopping_gently(run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@dataclass
-class Progress:
-    """Where a run stands."""
-
-    step: int = 0  # optimiser steps tried, including skipped ones
-    seconds: float = 0.0  # wall clock spent in the loop
-    scenes: int = 0  # scenes seen, with repetition
-    views: int = 0
-    skipped: int = 0  # steps thrown away because loss or gradient were not finite
-
-
 @dataclass(frozen=True)
 class StepResult:
-    """Figures of one step, for the log."""
+    """Figures of one step over all devices, for the log."""
 
     loss: float
     error: float  # mean distance after both sides are divided by their mean distance to the origin
     confidence: float  # mean
+    hits: float  # share of supervised attentions whose maximum is the true correspondence
     gradient_norm: float
     taken: bool  # False: skipped by the non-finite guard
-    hits: float  # share of supervised attentions whose maximum is the true correspondence
 
 
 class Run:
     """State of one training run: network, averaged weights, optimiser, progress, log."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
-        self.recipe = recipe
-        self.progress = Progress()
+        self.recipe, self.progress, self.metrics = recipe, Progress(), dict[str, float]()
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
-        torch.manual_seed(recipe.seed)
-        self.model = build_model(recipe).to(recipe.device)
-        self.ema = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.optimizer = build_optimizer(self.model, recipe)
-        recipe.output.mkdir(parents=True, exist_ok=True)
-        self._stopping = False
-        self._folder: Path | None = None
-        self._files: list[Path] = []
-        self._files_read = -math.inf
+        self.fabric = start_fabric(recipe)
+        self.first = self.fabric.is_global_zero
+        self.source = open_source(recipe)
+        self.network = build_model(recipe).to(self.fabric.device)
+        if recipe.compile:
+            compile_blocks(self.network)
+        self.module = self.fabric.setup_module(TrainedNetwork(self.network))
+        self.average = Average(self.network, recipe.ema_decay)
+        self.optimizer = build_optimizer(self.network, recipe)
+        self._records: Records | None = None
+        self._validation: list[PosedImages] | None = None
+        self._stop_asked = self._stopped = False
 
     @property
     def share(self) -> float:
         """Share of the run that is done, in [0, 1]."""
-        if self.recipe.steps is not None:
-            return min(1.0, self.progress.step / max(1, self.recipe.steps))
-        return min(1.0, self.progress.seconds / 60 / (self.recipe.minutes or math.inf))
+        return share_done(self.recipe, self.progress)
+
+    def resume(self) -> None:
+        """Continue from the checkpoint in the output folder."""
+        self.progress = read_checkpoint(self.recipe.output, self.network, self.average, self.optimizer)
+        log.info("resumed at step %d", self.progress.step)
+
+    def stop(self) -> None:
+        """Let the loop end after the current step."""
+        self._stop_asked = True
 
     def loop(self) -> None:
         """Train until the end of the recipe, writing checkpoints, snapshots and validation results on the way."""
+        self._open_folder()
         recipe, bad = self.recipe, 0
-        recent: list[dict[str, float]] = []  # results since the last record of the log
-        timers = {
-            self.checkpoint: Timer(recipe.checkpoint_minutes),
-            self.export: Timer(recipe.export_minutes),
-            self.validate: Timer(recipe.validate_minutes),
-        }
-        with ThreadPoolExecutor(1) as executor:
-            waiting = self._request(executor)
-            while self.share < 1 and not self._stopping:
-                started = time.monotonic()
-                batch, stage = waiting.result()
-                waiting = self._request(executor, ahead=1)
-                result = self.train_step(batch.to(recipe.device), stage)
+        meter = Meter()
+        timers = [Timer(m) for m in (recipe.checkpoint_minutes, recipe.export_minutes, recipe.validate_minutes)]
+        actions: tuple[Callable[[], object], ...] = (self.checkpoint, self.export, self.validate)
+        clock = Clock(self.progress)
+        with Feed(self._prepare, recipe.workers) as feed:
+            plan = first_request(recipe, self.progress, self.fabric.world_size)
+            while self.share < 1 and not self._stopped:
+                while feed.has_room and share_done(recipe, plan.progress) < 1:
+                    feed.ask(plan.request())
+                    plan = plan.after(self.progress)
+                waited = time.monotonic()
+                request, batches = feed.take()
+                meter.waited += time.monotonic() - waited
+                result = self.train_step([batch.to(self.fabric.device) for batch in batches], request.stage)
+                meter.add(result, request)
                 bad = 0 if result.taken else bad + 1
                 if bad >= _MAX_BAD_STEPS:
                     raise WorldlineError(
                         f"Loss or gradients were not finite for {bad} steps in a row.", "Lower the learning rate."
                     )
-                recent.append(vars(result))
+                clock.tick()  # the time of the actions below counts with the next step
+                decided = self._agree([timer.due() for timer in timers])
                 if self.progress.step % recipe.log_every_steps == 0:
-                    means = {name: float(np.mean([entry[name] for entry in recent])) for name in recent[0]}
-                    self._write_log({"kind": "step", "stage": recipe.stages.index(stage), **means})
-                    recent.clear()
-                due = [action for action, timer in timers.items() if timer.due()]
-                self.progress.seconds += time.monotonic() - started
-                for action in due:
-                    before = time.monotonic()
-                    self._try(action)
-                    self.progress.seconds += time.monotonic() - before
-        if not self._stopping:
-            self._try(self.validate)
+                    self._log_step(meter, request)
+                    meter = Meter()
+                for action in compress(actions, decided):
+                    action()
+        self.fabric.barrier()
 
-    def stop(self) -> None:
-        """Let the loop end after the current step."""
-        self._stopping = True
-
-    def _try(self, action: Callable[[], Any]) -> None:
-        """A snapshot or a validation that fails must not end the training; it is logged and tried again later."""
-        try:
-            action()
-        except Exception:  # whatever it is, hours of training are worth more
-            log.exception("%s failed, training goes on", getattr(action, "__name__", "an action"))
-
-    def train_step(self, batch: data.Batch, stage: Stage) -> StepResult:
-        """One optimiser step; a step whose loss or gradient is not finite leaves every weight as it was."""
-        recipe = self.recipe
-        scenes, views = batch.images.shape[:2]
-        rate = self._learning_rate(stage)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.model.train()
-        paths = min(stage.references, views)
-        with autocast(recipe), recorded_attention(self.model) as attention:
-            output = forward_paths(self.model, batch.images, paths)
-        predicted = losses.rows_of_paths(output.points.float())
-        confidence = losses.rows_of_paths(output.confidence.float())
-        target, valid = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
-        terms = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha)
-        loss, hits = terms.sum(), 0.0
-        if stage.matching_weight:
-            grid = self.model.encoder.patch_embed.grid(*batch.images.shape[-2:])
-            matching, hits = matching_loss(self.model, attention, batch.matches, paths, grid)
-            loss = loss + stage.matching_weight * matching
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm))
-        taken = bool(torch.isfinite(loss)) and math.isfinite(norm)
-        if taken:
-            self.optimizer.step()
-            self._average()
-        self.progress.step += 1
-        self.progress.scenes += scenes
-        self.progress.views += scenes * views
-        self.progress.skipped += not taken
-        with torch.no_grad():
-            error = losses.regression_loss(predicted, target, valid).mean()
-        mean_confidence = float(confidence.detach().mean())
-        return StepResult(float(loss.detach()), float(error), mean_confidence, norm, taken, hits)
-
-    def checkpoint(self) -> None:
-        """Write everything needed to go on, atomically."""
-        path = self.recipe.output / "checkpoint.pt"
-        partial = path.with_suffix(".partial")
-        torch.save(
-            {
-                "model": self.model.state_dict(),
-                "ema": self.ema,
-                "optimizer": self.optimizer.state_dict(),
-                "progress": vars(self.progress),
-            },
-            partial,
-        )
-        partial.replace(path)
-
-    def resume(self) -> bool:
-        """Continue from the checkpoint in the output folder, if there is one."""
-        path = self.recipe.output / "checkpoint.pt"
-        if not path.exists():
-            (self.recipe.output / "recipe.json").write_text(json.dumps(self.recipe.as_json(), indent=1, default=str))
-            return False
-        state = torch.load(path, map_location=self.recipe.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.ema = state["ema"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-        log.info("resumed at step %d", self.progress.step)
-        return True
-
-    def averaged_model(self) -> nn.Module:
-        """A copy of the network with the averaged weights, in evaluation mode."""
-        model = build_model(self.recipe).to(self.recipe.device)
-        model.load_state_dict(self.ema)
-        return model.eval()
-
-    def export(self) -> Path:
-        """Write the averaged weights as float16 safetensors with config.json and card.json."""
-        folder = self.recipe.output / "export"
-        card = {"name": self.recipe.model, **self.recipe.card, "progress": dict(vars(self.progress))}
-        for target in filter(None, (folder, self.recipe.export_to)):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            save_model(self.averaged_model(), target, card=card, shard_bytes=SHARD_BYTES)
+    def finish(self) -> Path:
+        """Last validation (unless the run was stopped early), checkpoint and export."""
+        if not self._stopped:
+            self.validate()
+        self.checkpoint(strict=True)
+        folder = self.export(strict=True)
+        if self._records is not None:
+            self._records.close()
+        self.fabric.barrier()
         return folder
 
+    def train_step(self, batches: list[Batch], stage: Stage) -> StepResult:
+        """One optimiser step over one or more batches; a step that is not finite leaves every weight as it was."""
+        recipe, devices = self.recipe, self.fabric.world_size
+        rate = learning_rate(recipe, stage, self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.module.train()
+        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros(4, device=self.fabric.device)
+        for number, batch in enumerate(batches):
+            last = number == len(batches) - 1
+            with self.fabric.no_backward_sync(self.module, enabled=not last and devices > 1):
+                figures = objective(
+                    self.module, self.network, batch, stage, recipe, lambda counts: summed(self.fabric, counts), devices
+                )
+                self.fabric.backward(figures.loss * (devices / len(batches)))
+            total += figures.detached() / len(batches)
+        norm = self._clip()
+        loss, error, confidence, hits, gradient_norm = torch.cat([summed(self.fabric, total), norm[None]]).tolist()
+        taken = math.isfinite(loss) and math.isfinite(gradient_norm)
+        if recipe.largest_loss is not None:
+            taken = taken and loss <= recipe.largest_loss
+        if taken:
+            self.optimizer.step()
+            self.average.update(self.network, self.progress.step)
+        else:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        self._count(batches, taken)
+        return StepResult(loss, error, confidence, hits, gradient_norm, taken)
+
+    def checkpoint(self, strict: bool = False) -> None:
+        """Write everything needed to go on, atomically."""
+        with self._lenient("the checkpoint", strict):
+            write_checkpoint(self.recipe.output, self.network, self.average, self.optimizer, self.progress, self.first)
+
+    def export(self, strict: bool = False) -> Path:
+        """Write the averaged weights as float16 safetensors with config.json and card.json."""
+        weights = gathered(self.average.values)
+        if self.first:
+            with self._lenient("the export", strict):
+                facts = self.source.facts()
+                card = model_card(self.recipe, self.progress, facts, self.metrics, self.fabric.world_size)
+                export_model(self.recipe, weights, card)
+        return self.recipe.output / "export"
+
     def validate(self) -> dict[str, float]:
-        """Errors of the averaged weights on the validation pool, written to the log."""
-        from worldline.eval.suites import score_network
+        """Errors of the averaged weights on the validation scenes, written to the log."""
+        weights = gathered(self.average.values)
+        if self.first:
+            with self._lenient("the validation", False):
+                from worldline.eval.suites import score_network
 
-        pool = self.recipe.validation_pool
-        if pool is None:
-            return {}
-        views = list(range(self.recipe.validation_views))
-        scenes = [data.load_scene(file).choose(views) for file in data.pool_files(pool)]
-        result = score_network(self.averaged_model(), scenes)
-        self._write_log({"kind": "validation", **result})
-        return result
+                if self._validation is None:
+                    self._validation = self.source.validation()
+                if self._validation:
+                    model = averaged_model(self.recipe, weights, self.fabric.device)
+                    self.metrics = score_network(model, self._validation)
+                    self._write("validation", self.metrics)
+        return self.metrics
 
-    def _request(self, executor: ThreadPoolExecutor, ahead: int = 0) -> Future[tuple[data.Batch, Stage]]:
-        """Start to prepare the batch of the step after the next ``ahead`` ones."""
-        number = self.progress.step + ahead
-        share = number / self.recipe.steps if self.recipe.steps is not None else self.share
-        stage = self.recipe.stage_at(share)
-        return executor.submit(self._prepare, number, stage)
+    @contextmanager
+    def _lenient(self, what: str, strict: bool) -> Iterator[None]:
+        """A snapshot or a validation that fails must not end hours of training; it is logged and tried again later."""
+        try:
+            yield
+        except Exception:
+            if strict:
+                raise
+            log.exception("%s failed, training goes on", what)
 
-    def _prepare(self, number: int, stage: Stage) -> tuple[data.Batch, Stage]:
-        rng = np.random.default_rng([self.recipe.seed, number])
-        views = int(rng.integers(stage.views[0], stage.views[1] + 1))
-        scenes = max(1, stage.views_per_step // views)
-        return data.draw_batch(self._pool(stage.size), rng, scenes, views, stage.size, stage.least_overlap), stage
+    def _open_folder(self) -> None:
+        if self.first:
+            make_folder(self.recipe.output)
+            if not (self.recipe.output / RECIPE).exists() or self.progress.step == 0:
+                write_json(self.recipe.output / RECIPE, self.recipe.as_json())
+        self._records = Records(self.recipe.output, self.first, self.progress.step)
 
-    def _pool(self, size: int) -> list[Path]:
-        """Scenes for a stage: those in the subfolder named after its size, if there is one, else the whole pool."""
-        folder = self.recipe.pool / str(size)
-        folder = folder if folder.is_dir() else self.recipe.pool
-        if folder != self._folder or time.monotonic() - self._files_read > _POOL_REFRESH_SECONDS:
-            self._folder, self._files, self._files_read = folder, data.pool_files(folder), time.monotonic()
-        if not self._files:
-            raise InputError(
-                f"The training pool {folder} holds no scenes.",
-                f"Fill it: python -m worldline.train.data {folder}",
-            )
-        return self._files
+    def _prepare(self, request: Request) -> list[Batch]:
+        batches = request.batches(self.source, self.recipe.seed, self.fabric.global_rank)
+        return [batch.pinned() for batch in batches] if self.fabric.device.type == "cuda" else batches
 
-    def _learning_rate(self, stage: Stage) -> float:
-        recipe = self.recipe
-        low = recipe.final_learning_rate
-        falling = max(0.0, self.share - recipe.hold) / (1 - recipe.hold)
-        cosine = low + (recipe.learning_rate - low) * (1 + math.cos(math.pi * falling)) / 2
-        warmup = min(1.0, (self.progress.step + 1) / max(1, recipe.warmup_steps))
-        return cosine * warmup * stage.learning_rate
+    def _clip(self) -> Tensor:
+        """Clip the gradients; returns their norm before that, the same in every process."""
+        limit = math.inf if self.recipe.clip_norm is None else self.recipe.clip_norm
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        return whole(norm)
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(self.recipe.ema_decay, (1 + self.progress.step) / (10 + self.progress.step))
-        for name, value in self.model.state_dict().items():
-            average = self.ema[name]
-            if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - decay)
-            else:
-                average.copy_(value)
+    def _count(self, batches: list[Batch], taken: bool) -> None:
+        samples = sum(len(batch.images) for batch in batches) * self.fabric.world_size
+        self.progress.step += 1
+        self.progress.samples += samples
+        self.progress.views += samples * batches[0].images.shape[1]
+        self.progress.skipped += not taken
 
-    def _write_log(self, record: dict[str, Any]) -> None:
-        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "share": self.share}
-        entry |= vars(self.progress) | {"learning_rate": self.optimizer.param_groups[0]["lr"], "pool": len(self._files)}
-        entry |= record
-        rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in entry.items()}
-        with (self.recipe.output / "log.jsonl").open("a") as file:
-            file.write(json.dumps(rounded) + "\n")
+    def _agree(self, due: list[bool]) -> list[bool]:
+        """Clock and timers of the first process, and a stop that any process was asked for."""
+        if self.fabric.world_size == 1:
+            self._stopped = self._stop_asked
+            return due
+        mine = [self.progress.seconds, *map(float, due)] if self.first else [0.0] * (1 + len(due))
+        numbers = torch.tensor([*mine, float(self._stop_asked)], device=self.fabric.device, dtype=torch.float64)
+        seconds, *decided, stop = largest(self.fabric, numbers).tolist()
+        self.progress.seconds, self._stopped = seconds, bool(stop)
+        return [bool(value) for value in decided]
+
+    def _log_step(self, meter: Meter, request: Request) -> None:
+        self._write("step", {"stage": self.recipe.stages.index(request.stage), **meter.means()})
+
+    def _write(self, kind: str, values: dict[str, Any]) -> None:
+        if self._records is not None:
+            state = {"share": self.share} | {k: v for k, v in vars(self.progress).items() if k != "step"}
+            rate = self.optimizer.param_groups[0]["lr"]
+            self._records.write(kind, self.progress.step, state | {"learning_rate": rate} | values)
 
 
-class Timer:
-    """Says every so many minutes that something is due."""
+class Clock:
+    """Adds the time since its last tick to the seconds of a run."""
 
-    def __init__(self, minutes: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.interval, self.clock = minutes * 60, clock
-        self.last = clock()
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.last = progress, time.monotonic()
 
-    def due(self) -> bool:
-        """True once per interval."""
-        if self.clock() - self.last < self.interval:
-            return False
-        self.last = self.clock()
-        return True
+    def tick(self) -> None:
+        """Account for the time until now."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.last
+        self.last = now
+
+
+class Meter:
+    """Means since the last record of the log."""
+
+    def __init__(self) -> None:
+        self.results: list[dict[str, float]] = []
+        self.samples, self.started, self.waited = 0, time.monotonic(), 0.0
+
+    def add(self, result: StepResult, request: Request) -> None:
+        """One more step."""
+        self.results.append(vars(result))
+        self.samples += request.scenes * request.accumulate * request.devices
+
+    def means(self) -> dict[str, float]:
+        """Figures of the steps, samples per second, and the share of the time spent waiting for data."""
+        seconds = max(time.monotonic() - self.started, 1e-9)
+        means = {name: float(np.mean([entry[name] for entry in self.results])) for name in self.results[0]}
+        return {**means, "samples_per_second": self.samples / seconds, "waiting_for_data": self.waited / seconds}

@@ -145,13 +145,18 @@ def distances(predicted: Points, target: Points) -> Float[Tensor, "row view heig
 
 
 def regression_loss(
-    predicted: Points, target: Points, valid: Valid, how: Alignment = TRAINING
+    predicted: Points,
+    target: Points,
+    valid: Valid,
+    how: Alignment = TRAINING,
+    counts: Float[Tensor, "view"] | None = None,
 ) -> Float[Tensor, "view"]:
     """One term per view: mean distance over the valid pixels of the whole batch, 0 where none is valid.
 
-    The published loss is the sum of the terms (reference + sum of the others; for a pair, view 1 + view 2).
+    The published loss is the sum of the terms (reference + sum of the others; for a pair, view 1 + view 2). For
+    ``counts`` see :func:`confidence_loss`.
     """
-    return _mean_per_view(distances(*align(predicted, target, valid, how)), valid)
+    return _mean_per_view(distances(*align(predicted, target, valid, how)), valid, counts)
 
 
 def confidence_loss(

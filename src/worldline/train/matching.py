@@ -60,32 +60,36 @@ def matching_loss(
     matches: Int[Tensor, "scene view view token"],
     paths: int,
     grid: tuple[int, int],
-) -> tuple[Float[Tensor, ""], float]:
+    summed: Callable[[Tensor], Tensor] = lambda counts: counts,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Cross-entropy of the supervised heads, mean over layers and roles; and the share of attentions that hit.
 
     Args:
         matches: entry (s, i, j, t): the token of view j that shows what token t of view i shows, -1 where none does.
         paths: reference paths of the forward pass; slots 0 and r of path r are exchanged.
+        summed: adds numbers of correspondences over all devices. The loss is divided by their total, so the *sum* of
+            the losses of all devices is the loss of the whole batch; likewise the share of hits.
     """
     targets = _in_slots(matches, paths)
-    losses, hits = [], []
-    for index, attention in enumerate(_attentions(model)):
+    roles = targets[:, :1, 1:], targets[:, 1:]
+    counts = summed(torch.stack([(wanted != NO_MATCH).sum() for wanted in roles]).float() * HEADS)
+    attentions = _attentions(model)
+    terms = (counts > 0).sum().clamp(min=1) * (len(attentions) // 2)
+    loss, hits = torch.zeros((), device=matches.device), torch.zeros((), device=matches.device)
+    for index, attention in enumerate(attentions):
         rope = grid_rope(*grid, attention.query.out_features // attention.heads, model.config.rope_base, matches.device)
         query, key = (
             apply_rope(part.float().unflatten(-1, (attention.heads, -1)), rope)[..., :HEADS, :]
             for part in (record.queries[index], record.keys[index])
         )
-        wanted = targets[:, :1, 1:] if index % 2 == 0 else targets[:, 1:]
         scores = torch.einsum("rqthc,rkuhc->rqkthu", query, key) / query.shape[-1] ** 0.5
-        wanted = wanted[..., None].expand(*scores.shape[:-1])
-        found = wanted != NO_MATCH
-        if not found.any():
-            continue
-        losses.append(cross_entropy(scores[found], wanted[found]))
-        hits.append((scores.detach().argmax(-1) == wanted)[found].float().mean())
-    if not losses:
-        return torch.zeros((), device=matches.device), 0.0
-    return torch.stack(losses).mean(), float(torch.stack(hits).mean())
+        wanted = roles[index % 2][..., None].expand(*scores.shape[:-1])
+        weight = 1 / counts[index % 2].clamp(min=1) / terms
+        loss = loss + weight * cross_entropy(
+            scores.flatten(0, -2), wanted.flatten(), ignore_index=NO_MATCH, reduction="sum"
+        )
+        hits = hits + weight * ((scores.detach().argmax(-1) == wanted) & (wanted != NO_MATCH)).sum()
+    return loss, hits
 
 
 def _attentions(model: MVDust3r) -> list[CrossAttention]:

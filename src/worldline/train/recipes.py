@@ -1,4 +1,7 @@
-"""What to train, on what, for how long: plain frozen dataclasses, so that a run is its recipe and its seed."""
+"""What to train, on what, for how long: plain frozen dataclasses, so that a run is its recipe and its seed.
+
+The ready-made ones are in :mod:`worldline.train.catalog`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from worldline.errors import InputError
 
 if TYPE_CHECKING:
-    from worldline.models.mvdust3r import MVDust3rConfig
+    from worldline.models.config import MVDust3rConfig
+
+Precision = Literal["auto", "float32", "bfloat16"]
+Strategy = Literal["auto", "single", "ddp", "fsdp"]
+
+# fields that may differ between the parts of a resumed run: where and how it runs, not what it computes
+_OF_THE_MACHINE = (
+    "output", "pool", "validation_pool", "device", "strategy", "precision", "compile", "threads", "workers",
+    "render_device", "log_every_steps", "checkpoint_minutes", "export_minutes", "validate_minutes", "export_to", "card",
+    "init",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -17,95 +30,117 @@ class Stage:
     """One part of a run. Early stages are small and cheap, the last one looks like the use."""
 
     until: float  # share of the run at which the stage ends, in (0, 1]; the last stage ends at 1
-    size: int = 224  # pixels of the square images
+    size: int | tuple[int, ...] = 224  # pixels of the square images; of several sizes each step draws one
     views: tuple[int, int] = (2, 4)  # fewest and most views of a scene, drawn per step
-    views_per_step: int = 48  # a step takes as many scenes as fit
+    views_per_step: int = 48  # per device; a step takes as many scenes as fit
     references: int = 1  # reference paths, at most one per view; 1 trains the plain path, 2 to 4 also the fusion
     least_overlap: tuple[float, float] = (0.15, 0.15)  # range of the share of pixels that a view has in common with one
     # chosen before it, drawn per scene: large shares are easy, small ones are what photo sets look like
     matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
     learning_rate: float = 1.0  # factor on the recipe's learning rate
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The image sizes that steps draw from."""
+        return self.size if isinstance(self.size, tuple) else (self.size,)
+
 
 @dataclass(frozen=True)
 class TrainRecipe:
-    """A complete training run. Give either ``minutes`` (wall clock spent training) or ``steps``."""
+    """A complete training run. Its length is ``minutes`` (wall clock of the loop), ``samples`` or ``steps``."""
 
-    output: Path  # folder of the run: checkpoint.pt, log.jsonl, recipe.json, export/
-    pool: Path  # scenes to train on, see worldline.train.data; may have one subfolder per image size ("112", "224")
-    validation_pool: Path | None = None  # scenes of the validation split; None: no validation
+    output: Path  # folder of the run: recipe.json, checkpoint.pt, log.jsonl, tensorboard/, export/
+    pool: Path | None = None  # scenes on disk, see worldline.train.data; may have one subfolder per image size ("112",
+    # "224"). None: every scene is rendered when a step asks for it
+    validation_pool: Path | None = None  # scenes of the validation split; None: rendered where the training scenes are
+    layouts: tuple[tuple[str, float], ...] = (("rooms", 1.0),)  # kinds of worlds with their weights
+    scene_views: int = 8  # rendered per scene; a step chooses among them
+    scenes: int | None = None  # rendered scenes: so many different ones, kept in memory; None: always new ones
     model: str = "mvdust3r-plus-mini"  # written to the exported card
     config: MVDust3rConfig | None = None  # network sizes; None: MVDust3rConfig.mini()
+    init: str | None = None  # a model (id, folder, file) whose weights are the start; None: random
     stages: tuple[Stage, ...] = (Stage(until=1.0),)
     minutes: float | None = None
+    samples: int | None = None
     steps: int | None = None
+    accumulate: int = 1  # batches per optimiser step
     learning_rate: float = 4e-4  # peak
     final_learning_rate: float = 1e-6
     warmup_steps: int = 200  # linear from 0
+    warmup: float = 0.0  # the same as a share of the run; the later of the two ends counts
     hold: float = 0.0  # share of the run that is spent at the peak before the cosine starts to fall
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.05  # matrices and convolutions only, 0 for biases, norms and other 1-D parameters
-    clip_norm: float = 1.0  # total gradient norm
+    clip_norm: float | None = 1.0  # total gradient norm; None: never clipped
+    largest_loss: float | None = None  # a step with a larger loss is skipped like one that is not finite
     confidence_alpha: float = 0.2  # price of a low confidence
     ema_decay: float = 0.999  # of the exported weights, per step; ramps up from 0
     device: str = "cpu"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast on CUDA, float32 elsewhere
+    strategy: Strategy = "auto"  # auto: ddp where torchrun started several processes
+    precision: Precision = "auto"  # auto: bfloat16 autocast on CUDA, float32 elsewhere
+    compile: bool = False  # torch.compile the transformer blocks
     threads: int | None = None  # processor threads of torch; None: leave as is
+    workers: int = 1  # threads that prepare batches, that many ahead
+    render_device: str | None = None  # for rendered scenes; None: that of the training
     seed: int = 0
     log_every_steps: int = 20
     checkpoint_minutes: float = 5.0
     export_minutes: float = 20.0
     validate_minutes: float = 10.0
     validation_views: int = 4
+    validation_scenes: int = 12  # rendered ones: the first of the validation split
     export_to: Path | None = None  # a second folder for the snapshots
     card: dict[str, Any] = field(default_factory=dict)  # further entries of the exported card
 
     def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise InputError("A recipe needs a length.", "Give either minutes or steps.")
+        lengths = [value for value in (self.minutes, self.samples, self.steps) if value is not None]
+        if len(lengths) != 1 or lengths[0] <= 0:
+            raise InputError(
+                "A training needs one length above zero.", "Give either minutes, samples or steps, not several."
+            )
         ends = [stage.until for stage in self.stages]
         if not ends or ends != sorted(ends) or abs(ends[-1] - 1) > 1e-9:
             raise InputError(f"The stages end at {ends}.", "Let them rise and end at 1.")
+        patch = 16 if self.config is None else self.config.patch_size
+        for stage in self.stages:
+            if not 2 <= stage.views[0] <= stage.views[1]:
+                raise InputError(f"A stage asks for {stage.views} views.", "Give two rising numbers from 2 on.")
+            if self.pool is None and stage.views[1] > self.scene_views:
+                raise InputError(
+                    f"A stage asks for up to {stage.views[1]} views, a scene has {self.scene_views}.",
+                    "Raise scene_views.",
+                )
+            if any(size < patch or size % patch for size in stage.sizes):
+                raise InputError(
+                    f"Images of {stage.size} pixels do not divide into patches of {patch}.",
+                    f"Use multiples of {patch}.",
+                )
+        if not 0 <= self.hold < 1 or not 0 <= self.warmup < 1:
+            raise InputError("hold and warmup are shares of the run.", "Give numbers from 0 to below 1.")
+        if self.accumulate < 1 or self.workers < 1:
+            raise InputError("accumulate and workers count things.", "Give 1 or more.")
+        if not self.layouts or any(weight <= 0 for _, weight in self.layouts):
+            raise InputError("The layouts need weights above zero.", "For example: rooms=1,objects=0.5")
 
-    def stage_at(self, progress: float) -> Stage:
-        """The stage of a run of which the share ``progress`` is done."""
-        return next((stage for stage in self.stages if progress < stage.until), self.stages[-1])
+    def stage_at(self, share: float) -> Stage:
+        """The stage of a run of which ``share`` is done."""
+        return next((stage for stage in self.stages if share < stage.until), self.stages[-1])
+
+    def network_config(self) -> MVDust3rConfig:
+        """Sizes of the network."""
+        from worldline.models.config import MVDust3rConfig
+
+        return MVDust3rConfig.mini() if self.config is None else self.config
 
     def as_json(self) -> dict[str, Any]:
         """All fields as plain values."""
         values = asdict(replace(self, config=None))
-        values["config"] = None if self.config is None else asdict(self.config)
+        values["config"] = self.network_config().to_dict()
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
+    def changes_from(self, saved: dict[str, Any]) -> list[str]:
+        """Fields that matter to the result and differ from those of a saved recipe (JSON values)."""
+        import json
 
-def mini_on_processor(output: Path, pool: Path, validation_pool: Path | None, minutes: float) -> TrainRecipe:
-    """The shipped ``mvdust3r-plus-mini``: two processor cores with AVX512-BF16 and an hour and a half.
-
-    A 224² view costs four to five times a 112² view, and four fused paths five times one plain path. So most samples
-    are seen small and plain; fusion starts small; the end is at the size of use, with a falling learning rate.
-    """
-    return TrainRecipe(
-        output=output,
-        pool=pool,
-        validation_pool=validation_pool,
-        minutes=minutes,
-        stages=(
-            Stage(
-                until=0.83, size=112, views=(2, 3), views_per_step=24, least_overlap=(0.15, 0.6), matching_weight=1.0
-            ),
-            Stage(until=0.86, size=112, views=(3, 5), views_per_step=16, references=4, matching_weight=0.3),
-            Stage(
-                until=0.97, size=224, views=(2, 4), views_per_step=10, least_overlap=(0.15, 0.5), matching_weight=0.5
-            ),
-            Stage(until=1.0, size=224, views=(3, 5), views_per_step=5, references=4, matching_weight=0.3),
-        ),
-        learning_rate=8e-4,
-        hold=0.8,
-        ema_decay=0.99,  # short: the last stages have a few hundred steps each
-        warmup_steps=300,
-        precision="bfloat16",
-        threads=2,
-        checkpoint_minutes=4,
-        export_minutes=15,
-        validate_minutes=10,
-    )
+        mine = json.loads(json.dumps(self.as_json(), default=str))
+        return [key for key in mine if key not in _OF_THE_MACHINE and key in saved and mine[key] != saved[key]]

@@ -1,0 +1,199 @@
+"""The recipes that have a name. ``RECIPES`` is the one table of them: name -> how it is built, for what, on what."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worldline.errors import InputError
+from worldline.models.config import MVDust3rConfig
+from worldline.train.recipes import Stage, TrainRecipe
+
+EPOCH = 150_000  # tuples of the published training sets that are called an epoch (MV-DUSt3R+, released scripts)
+POOL, VALIDATION = "pool", "validation"  # folders in the run, where rendered scenes are kept
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe in the table."""
+
+    build: Callable[[Path], TrainRecipe]  # from the folder of the run
+    says: str  # one line for people
+    devices: int = 1  # that the recipe was written for; more or fewer change the batch, not the schedule
+    producers: int = 0  # processes that render into the pool while it trains
+
+
+def find_recipe(name: str) -> NamedRecipe:
+    """The entry of a name.
+
+    Raises:
+        InputError: unknown name; lists the choices.
+    """
+    if name not in RECIPES:
+        close = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        raise InputError(f"There is no recipe {name!r}.", f"{hint}Choose one of: {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def tiny(output: Path) -> TrainRecipe:
+    """Seconds on a processor: a network of 0.1 M parameters that learns a few rooms by heart. For tests."""
+    config = replace(
+        MVDust3rConfig.mini(),
+        encoder_dim=64, encoder_depth=1, encoder_heads=2, decoder_dim=64, decoder_depth=1, decoder_heads=2,
+    )  # fmt: skip
+    return TrainRecipe(
+        output=output,
+        scenes=4,
+        scene_views=3,
+        model="tiny",
+        config=config,
+        stages=(
+            Stage(until=0.8, size=32, views=(2, 3), views_per_step=6, matching_weight=0.1),
+            Stage(until=1.0, size=32, views=(2, 3), views_per_step=6, references=2),
+        ),
+        steps=200,
+        learning_rate=3e-3,
+        warmup_steps=10,
+        ema_decay=0.98,
+        validation_views=3,
+        validation_scenes=2,
+        threads=1,
+    )
+
+
+def mini_on_processor(output: Path) -> TrainRecipe:
+    """The first ``mvdust3r-plus-mini``: two processor cores with AVX512-BF16 and an hour and a half.
+
+    A 224² view costs four to five times a 112² view, and four fused paths five times one plain path. So most samples
+    are seen small and plain; fusion starts small; the end is at the size of use, with a falling learning rate.
+    """
+    return TrainRecipe(
+        output=output,
+        pool=output / POOL,
+        validation_pool=output / VALIDATION,
+        minutes=90,
+        stages=(
+            Stage(
+                until=0.83, size=112, views=(2, 3), views_per_step=24, least_overlap=(0.15, 0.6), matching_weight=1.0
+            ),
+            Stage(until=0.86, size=112, views=(3, 5), views_per_step=16, references=4, matching_weight=0.3),
+            Stage(
+                until=0.97, size=224, views=(2, 4), views_per_step=10, least_overlap=(0.15, 0.5), matching_weight=0.5
+            ),
+            Stage(until=1.0, size=224, views=(3, 5), views_per_step=5, references=4, matching_weight=0.3),
+        ),
+        learning_rate=8e-4,
+        hold=0.8,
+        ema_decay=0.99,  # short: the last stages have a few hundred steps each
+        warmup_steps=300,
+        threads=2,
+        checkpoint_minutes=4,
+        export_minutes=15,
+    )
+
+
+def mini_on_cuda(output: Path) -> TrainRecipe:
+    """``mvdust3r-plus-mini`` on one large GPU in 25 minutes: many kinds of worlds, up to 12 views, four paths at last.
+
+    The network is small, so a step is bound by the number of kernels, not by arithmetic: batches are large. Producers
+    fill the pool on the cores while the GPU trains; 8 to 12 of 16 views of a scene are chosen anew each time.
+    """
+    overlap = (0.15, 0.5)
+    return TrainRecipe(
+        output=output,
+        pool=output / POOL,
+        validation_pool=output / VALIDATION,
+        layouts=(("rooms", 4.0), ("objects", 2.0), ("outdoor", 2.0), ("street", 2.0)),
+        scene_views=12,
+        minutes=25,
+        stages=(
+            Stage(0.45, 112, views=(2, 4), views_per_step=192, least_overlap=(0.15, 0.6), matching_weight=1.0),
+            Stage(0.70, (112, 224), views=(2, 8), views_per_step=128, least_overlap=overlap, matching_weight=0.5),
+            Stage(0.80, 112, views=(2, 8), views_per_step=96, references=4, matching_weight=0.3),
+            Stage(1.0, 224, views=(2, 12), views_per_step=72, references=4, matching_weight=0.3),
+        ),
+        learning_rate=1e-3,
+        hold=0.6,
+        ema_decay=0.998,
+        warmup_steps=500,
+        device="cuda",
+        workers=8,
+        log_every_steps=50,
+        checkpoint_minutes=5,
+        export_minutes=10,
+        validate_minutes=5,
+    )  # fmt: skip
+
+
+def mvdust3r(output: Path) -> TrainRecipe:
+    """MV-DUSt3R as published: from DUSt3R 224, 100 epochs, 512 tuples of 8 views a step (32 GPUs × 8 × 2)."""
+    return _published(output, "mvdust3r", fused=False, views=(8, 8), views_per_step=64, references=1, accumulate=2)
+
+
+def mvdust3r_plus(output: Path) -> TrainRecipe:
+    """MV-DUSt3R+ stage 1 as published: four reference paths, 512 tuples of 8 views a step (64 GPUs × 2 × 4)."""
+    return _published(output, "mvdust3r-plus", fused=True, views=(8, 8), views_per_step=16, references=4, accumulate=4)
+
+
+def mvdust3r_plus_mixed(output: Path) -> TrainRecipe:
+    """MV-DUSt3R+ stage 2 as published: from stage 1, 4 to 12 views."""
+    recipe = _published(
+        output, "mvdust3r-plus", fused=True, views=(4, 12), views_per_step=24, references=4, accumulate=4
+    )
+    return replace(recipe, init="mvdust3r-plus-s1")
+
+
+def _published(
+    output: Path,
+    name: str,
+    *,
+    fused: bool,
+    views: tuple[int, int],
+    views_per_step: int,
+    references: int,
+    accumulate: int,
+) -> TrainRecipe:
+    """The paper's optimiser and schedule. Gaussian heads need a rendering loss, which is no part of this loop."""
+    return TrainRecipe(
+        output=output,
+        pool=output / POOL,
+        validation_pool=output / VALIDATION,
+        scene_views=12,
+        model=name,
+        config=replace(MVDust3rConfig.published(fused), gaussians=False),
+        init="dust3r-224-linear",
+        stages=(
+            Stage(
+                until=1.0, size=224, views=views, views_per_step=views_per_step, references=references,
+                least_overlap=(0.3, 0.7),
+            ),
+        ),
+        samples=100 * EPOCH,
+        accumulate=accumulate,
+        learning_rate=1.5e-4,
+        final_learning_rate=1e-6,
+        warmup_steps=0,
+        warmup=0.01,  # one epoch
+        clip_norm=None,
+        largest_loss=10.0,
+        ema_decay=0.0,  # the last weights are exported, no average
+        device="cuda",
+        precision="float32",  # TensorFloat-32 products
+        workers=8,
+        checkpoint_minutes=30,
+        export_minutes=240,
+        validate_minutes=240,
+    )  # fmt: skip
+
+
+RECIPES: dict[str, NamedRecipe] = {
+    "tiny": NamedRecipe(tiny, "seconds on a processor: does the machine train at all?"),
+    "mini": NamedRecipe(mini_on_processor, "the small model on a processor, 90 minutes", producers=1),
+    "mini-cuda": NamedRecipe(mini_on_cuda, "the small model on one large GPU, 25 minutes", producers=10),
+    "mvdust3r": NamedRecipe(mvdust3r, "MV-DUSt3R at published size, from DUSt3R weights", devices=32),
+    "mvdust3r-plus": NamedRecipe(mvdust3r_plus, "MV-DUSt3R+ at published size, stage 1, 4 paths", devices=64),
+    "mvdust3r-plus-mixed": NamedRecipe(mvdust3r_plus_mixed, "MV-DUSt3R+ stage 2: from stage 1, 4-12 views", devices=64),
+}

@@ -1,0 +1,63 @@
+"""From a batch to the loss of one backward pass, the same number whether one device holds the batch or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldline.models.mvdust3r import MVDust3r
+from worldline.train import losses
+from worldline.train.data import Batch
+from worldline.train.matching import AttentionRecord, matching_loss
+from worldline.train.recipes import Stage, TrainRecipe
+
+
+class Figures(NamedTuple):
+    """Numbers of one batch. Those of all devices add up to those of the whole batch."""
+
+    loss: Float[Tensor, ""]  # with gradient
+    error: Float[Tensor, ""]  # mean distance after both sides are divided by their mean distance to the origin
+    confidence: Float[Tensor, ""]  # mean
+    hits: Float[Tensor, ""]  # share of supervised attentions whose maximum is the true correspondence
+
+    def detached(self) -> Float[Tensor, "4"]:
+        """All of them, without gradient."""
+        return torch.stack([value.detach().float() for value in self])
+
+
+def objective(
+    module: nn.Module,
+    network: MVDust3r,
+    batch: Batch,
+    stage: Stage,
+    recipe: TrainRecipe,
+    summed: Callable[[Tensor], Tensor],
+    devices: int,
+) -> Figures:
+    """Confidence loss of all reference paths plus the weighted matching loss.
+
+    Means are taken over the valid pixels (and correspondences) of *all* devices: ``summed`` adds the counts up.
+
+    Args:
+        module: calls ``network`` (see :class:`~worldline.train.build.TrainedNetwork`), perhaps distributed.
+    """
+    views = batch.images.shape[1]
+    paths = min(stage.references, views)
+    points, confidence, queries, keys = module(batch.images, paths, stage.matching_weight > 0)
+    predicted, confidence = losses.rows_of_paths(points.float()), losses.rows_of_paths(confidence.float())
+    target, valid = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
+    counts = summed(losses.valid_counts(valid))
+    loss = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha, counts=counts).sum()
+    hits = torch.zeros((), device=loss.device)
+    if stage.matching_weight:
+        grid = network.encoder.patch_embed.grid(*batch.images.shape[-2:])
+        record = AttentionRecord(queries, keys)
+        matching, hits = matching_loss(network, record, batch.matches, paths, grid, summed)
+        loss = loss + stage.matching_weight * matching
+    with torch.no_grad():
+        error = losses.regression_loss(predicted, target, valid, counts=counts).mean()
+    return Figures(loss, error, confidence.detach().mean() / devices, hits)

@@ -1,0 +1,116 @@
+"""Render worlds into training pools, in a process of its own: ``python -m worldline.train.data POOL``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from worldline.errors import InputError
+from worldline.train.data import from_world, pool_files, save_scene
+
+log = logging.getLogger(__name__)
+
+Layouts = tuple[tuple[str, float], ...]  # names of worldline.worlds.LAYOUTS with their weights
+
+
+def layout_of(seed: int, layouts: Layouts) -> str:
+    """The kind of world that a seed shows: drawn by weight, always the same for a seed."""
+    names, weights = zip(*layouts, strict=True)
+    share = np.random.default_rng([9, seed]).random() * sum(weights)  # 9 separates this from other uses of the seed
+    return str(names[min(int(np.searchsorted(np.cumsum(weights), share, side="right")), len(names) - 1)])
+
+
+def produce(
+    pool: Path,
+    seeds: Iterable[int],
+    *,
+    layouts: Layouts = (("rooms", 1.0),),
+    views: int = 8,
+    size: int = 224,
+    max_gigabytes: float = 10.0,
+    device: str = "cpu",
+) -> int:
+    """Render the seeds that the pool does not have yet, until the size limit or until a file STOP appears in the pool.
+
+    Returns the number of scenes written.
+    """
+    from worldline import worlds
+
+    pool.mkdir(parents=True, exist_ok=True)
+    used = sum(file.stat().st_size for file in pool_files(pool))
+    written, started = 0, time.monotonic()
+    for seed in seeds:
+        layout = layout_of(seed, layouts)
+        path = pool / f"{layout}-{seed:010d}.safetensors"
+        if path.exists() or path.with_name(f"{layout}-{seed:09d}.safetensors").exists():
+            continue
+        if used > max_gigabytes * 1e9 or (pool / "STOP").exists():
+            break
+        try:
+            scene = worlds.sample(layout, seed, views=views, height=size, width=size, device=device)
+        except InputError as reason:  # a world without a place for the cameras
+            log.info("left out seed %d: %s", seed, reason.cause)
+            continue
+        save_scene(from_world(scene), path)
+        used += path.stat().st_size
+        written += 1
+        if written % 20 == 0:
+            log.info("%d scenes, %.2f s each, %.2f GB", written, (time.monotonic() - started) / written, used / 1e9)
+    return written
+
+
+def parse_layouts(text: str) -> Layouts:
+    """``"rooms=2,street"`` -> ``(("rooms", 2.0), ("street", 1.0))``, names checked.
+
+    Raises:
+        InputError: an unknown name, or a weight that is no number above zero.
+    """
+    from worldline.worlds.sampling import canonical_layout
+
+    pairs: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, weight = part.partition("=")
+        try:
+            pairs[canonical_layout(name.strip())] = float(weight or 1)
+        except ValueError as error:
+            raise InputError(f"{part!r} has no weight.", "Write layouts like rooms=2,objects=1.") from error
+    if not pairs or not all(0 < weight < float("inf") for weight in pairs.values()):
+        raise InputError(f"{text!r} names no layouts with weights above zero.", "Write them like rooms=2,objects=1.")
+    return tuple(pairs.items())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command of the background producer."""
+    from worldline import worlds
+
+    splits = {"train": worlds.TRAIN_SEEDS, "validation": worlds.VALIDATION_SEEDS, "test": worlds.TEST_SEEDS}
+    parser = argparse.ArgumentParser(description="Render procedural scenes into a training pool.")
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--split", choices=sorted(splits), default="train")
+    parser.add_argument("--layouts", default="rooms", help="kinds of worlds with weights, like rooms=2,objects=1")
+    parser.add_argument("--start", type=int, default=0, help="first seed, counted from the start of the split")
+    parser.add_argument("--count", type=int, default=1_000_000)
+    parser.add_argument("--stride", type=int, default=1, help="several producers use the same stride, different starts")
+    parser.add_argument("--views", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--max-gigabytes", type=float, default=10.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="where to render")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    produce(
+        options.pool,
+        splits[options.split][options.start :: options.stride][: options.count],
+        layouts=parse_layouts(options.layouts),
+        views=options.views,
+        size=options.size,
+        max_gigabytes=options.max_gigabytes,
+        device=options.device,
+    )
