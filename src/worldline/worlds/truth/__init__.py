@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worldline.worlds.truth.boxes import Boxes, boxes, visible_shares
 from worldline.worlds.truth.flow import Flow, flow, flow_both_ways
 from worldline.worlds.truth.lidar import HDL32E, LidarModel, Sweep, sweep
 from worldline.worlds.truth.queries import Answers, query
@@ -11,15 +12,18 @@ from worldline.worlds.truth.tracks import PointTracks, sample_tracks, track
 __all__ = [
     "HDL32E",
     "Answers",
+    "Boxes",
     "Flow",
     "Instants",
     "LidarModel",
     "PointTracks",
     "Sweep",
+    "boxes",
     "flow",
     "flow_both_ways",
     "query",
     "sample_tracks",
     "sweep",
     "track",
+    "visible_shares",
 ]

@@ -54,14 +54,17 @@ class Shots:
     width: int
 
     @classmethod
-    def of(cls, world: World, *, height: int, width: int, sensor: int | str = 0) -> Shots:
-        """The photos that a sensor took.
+    def of(cls, world: World, *, height: int, width: int, sensor: int | str | None = 0) -> Shots:
+        """The photos that a sensor took; None: those of all sensors, in the order of ``World.cameras``.
 
         Raises:
             InputError: no such sensor, or no pixels.
         """
         if height < 1 or width < 1:
             raise InputError(f"An image of {height} x {width} pixels has no content.", "Ask for at least 1 x 1.")
+        if sensor is None:
+            own = world.cameras
+            return cls(own.frame, intrinsics(own, height, width), own.world_from_cam, height, width)
         number = world.sensors.index(sensor) if sensor in world.sensors else sensor
         if not isinstance(number, int | np.integer) or not 0 <= number < len(world.sensors):
             choices = ", ".join(f"{index} ({name})" for index, name in enumerate(world.sensors))
@@ -105,7 +108,7 @@ class Shots:
 
 def query(
     world: World, u: object, v: object, t_src: object, t_tgt: object, t_cam: object, *, height: int, width: int,
-    sensor: int | str = 0, view: Seen = "t_tgt", tolerance: float = TOLERANCE, instants: Instants | None = None,
+    sensor: int | str | None = 0, view: Seen = "t_tgt", tolerance: float = TOLERANCE, instants: Instants | None = None,
 ) -> Answers:  # fmt: skip
     """Exact answers to D4RT's queries, for any mix of instants.
 
@@ -113,7 +116,7 @@ def query(
         u, v: image coordinates in [0, 1], any sub-pixel position.
         t_src, t_tgt, t_cam: whole numbers of photos of the sensor, from 0. All five broadcast together.
         height, width: of the images; they shape the field of view, which runs along the longer side.
-        sensor: index or name of the camera of a rig.
+        sensor: index or name of the camera of a rig; None: times count the photos of all cameras.
         view: whose image of the instant t_tgt ``uv`` and ``visible`` are about.
         tolerance: metres by which a surface may lie in front of a visible point.
         instants: pass the same one again to save the preparation of the geometry.

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float64, Int, Int64
 from torch import Tensor
 
-from worldline.worlds.rendering.cast import Packets, SceneTables, cast, pack, surface_frames
-from worldline.worlds.rendering.shading import hit_geometry
+from worldline.worlds.rendering.cast import Packets, SceneTables, cast, pack
+from worldline.worlds.truth.exact import meet
 from worldline.worlds.world import SHELL_FACES, SKY, STILL, World
 
 PACKET = 32  # rays per packet
@@ -41,8 +41,7 @@ class Strikes:
 class Instants:
     """A world at all its instants, ready to have rays cast into it. Geometry is prepared when an instant is asked for.
 
-    Hits are found in float32, like those of the images: they agree with the depth maps to round-off (1e-6 of the
-    distance, about 1e-5 m in a room).
+    Which surface a ray meets is found in float32, as in the images; where it meets it, in float64.
     """
 
     def __init__(self, world: World, device: torch.device | str = "cpu") -> None:
@@ -50,7 +49,7 @@ class Instants:
         self.device = torch.device(device)
         self.instance = _by_surface(world, np.arange(SHELL_FACES), world.primitives.object_id)
         self.body = _by_surface(world, np.full(SHELL_FACES, STILL), world.primitives.body)
-        self._tables: dict[tuple[int, ...], tuple[SceneTables, tuple[Tensor, ...]]] = {}
+        self._tables: dict[tuple[int, ...], SceneTables] = {}
 
     def cast(
         self,
@@ -68,48 +67,38 @@ class Instants:
             direction: world frame; distances are in units of its length.
         """
         count = len(group)
-        distance, surface, normal = np.full(count, np.inf), np.full(count, SKY, np.int64), np.zeros((count, 3))
+        distance, surface = np.full(count, np.inf), np.full(count, SKY, np.int64)
         order = np.lexsort((_direction_cells(direction), group, frame[group]))  # by instant, origin, then direction
         for start in range(0, count, _RAYS):
             rows = order[start : start + _RAYS]
-            distance[rows], surface[rows], normal[rows] = self._cast_sorted(
-                frame[group[rows]], origin[group[rows]], group[rows], direction[rows]
-            )
-        hit = np.isfinite(distance)
-        normal[~hit] = 0.0
-        instance = np.where(hit, self.instance[surface], -1)
-        return Strikes(distance, surface, normal, instance, np.where(hit, self.body[surface], -1))
+            own = group[rows]
+            distance[rows], surface[rows] = self._cast_sorted(frame[own], origin[own], own, direction[rows])
+        hit = np.flatnonzero(np.isfinite(distance))
+        normal, instance, body = np.zeros((count, 3)), np.full(count, -1, np.int64), np.full(count, -1, np.int64)
+        distance[hit], normal[hit] = meet(
+            self.world, frame[group[hit]], surface[hit], origin[group[hit]], direction[hit], distance[hit]
+        )
+        instance[hit], body[hit] = self.instance[surface[hit]], self.body[surface[hit]]
+        return Strikes(distance, surface, normal, instance, body)
 
     def _cast_sorted(
         self, frame: np.ndarray, origin: np.ndarray, group: np.ndarray, direction: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         frames, scene = np.unique(frame, return_inverse=True)
-        tables, lookup = self._prepare(tuple(int(f) for f in frames))
+        tables = self._prepare(tuple(int(f) for f in frames))
         rays, packet, lane = _packets(scene, group, len(frames))
 
         def upload(values: np.ndarray) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(values), dtype=torch.float32, device=self.device)
 
         x, y, z = (upload(direction[rays, axis]) for axis in range(3))
-        start = upload(origin[rays[:, 0]])
         with torch.no_grad():
-            distance, surface = cast(tables, Packets(start, (x, y, z), len(frames)))
-            towards, hit = torch.stack((x, y, z), -1).flatten(0, 1), surface.flatten()
-            reached = distance.flatten().nan_to_num(posinf=0.0)[:, None] * towards
-            point = start.repeat_interleave(PACKET, 0) + reached
-            per_scene = len(lookup[0]) // len(frames)
-            row = torch.arange(len(frames), device=self.device).repeat_interleave(len(hit) // len(frames)) * per_scene
-            normal = hit_geometry(lookup, row + hit, hit, point, towards)[0]
-        found = (distance, surface, normal.view(*surface.shape, 3))
-        ends, ids, faces = (values.cpu().numpy()[packet, lane] for values in found)
-        return ends, ids, faces
+            distance, surface = cast(tables, Packets(upload(origin[rays[:, 0]]), (x, y, z), len(frames)))
+        return distance.cpu().numpy()[packet, lane], surface.cpu().numpy()[packet, lane]
 
-    def _prepare(self, frames: tuple[int, ...]) -> tuple[SceneTables, tuple[Tensor, ...]]:
-        if frames not in self._tables:
-            worlds = [self.world.at(frame) for frame in frames]
-            tables = pack(worlds, self.device)
-            lookup = tuple(t.flatten(0, 1) for t in surface_frames(tables, worlds, self.device))
-            self._tables = {frames: (tables, lookup)}  # the last one only: memory stays bounded
+    def _prepare(self, frames: tuple[int, ...]) -> SceneTables:
+        if frames not in self._tables:  # the last ones only: memory stays bounded
+            self._tables = {frames: pack([self.world.at(frame) for frame in frames], self.device)}
         return self._tables[frames]
 
 

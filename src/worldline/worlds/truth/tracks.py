@@ -31,7 +31,7 @@ class PointTracks:
 
 def track(
     world: World, x: Float[np.ndarray, "n"], y: Float[np.ndarray, "n"], t: Int[np.ndarray, "n"], *, height: int,
-    width: int, sensor: int | str = 0, tolerance: float = TOLERANCE, instants: Instants | None = None,
+    width: int, sensor: int | str | None = 0, tolerance: float = TOLERANCE, instants: Instants | None = None,
 ) -> PointTracks:  # fmt: skip
     """Follow the points that are seen at pixels (x, y) of photos t through all photos of a sensor.
 
@@ -79,7 +79,7 @@ def track(
 
 
 def sample_tracks(
-    world: World, count: int, *, height: int, width: int, sensor: int | str = 0, seed: int = 0,
+    world: World, count: int, *, height: int, width: int, sensor: int | str | None = 0, seed: int = 0,
     moving_share: float = 0.5, first_only: bool = False, instants: Instants | None = None,
 ) -> PointTracks:  # fmt: skip
     """Tracks that start at random pixels of random photos.
