@@ -42,6 +42,8 @@ class PhotoPlan:
     middle: float = 1.1  # and half of it at least this far
     things: float = 0.12  # least share of a photo that shows things
     clearance: float = CLEARANCE
+    wander: float = 0.5  # metres by which the points to look at scatter
+    attract: tuple[np.ndarray, np.ndarray] | None = None  # box of the things that draw photos; None: around the targets
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,11 @@ def _free_positions(
 def _targets(rng: np.random.Generator, plan: PhotoPlan, solids: Primitives, count: int) -> Float64[np.ndarray, "n 3"]:
     """Points to look at: things, and places in the middle of the scene."""
     middle = rng.uniform(plan.target_low, plan.target_high, (count, 3))
-    inside = ((solids.center >= 2 * plan.target_low - 1) & (solids.center <= 2 * plan.target_high + 1)).all(1)
+    low, high = plan.attract or (2 * plan.target_low - 1, 2 * plan.target_high + 1)
+    inside = ((solids.center >= low) & (solids.center <= high)).all(1)
     centers = solids.center[inside]
     if len(centers):
-        chosen = centers[rng.integers(len(centers), size=count)] + rng.normal(0, 0.25, (count, 3))
+        chosen = centers[rng.integers(len(centers), size=count)] + rng.normal(0, 0.5 * plan.wander, (count, 3))
         chosen[:, 2] = np.clip(chosen[:, 2], plan.target_low[2], plan.target_high[2] + 0.1)
         middle = np.where(rng.random((count, 1)) < 0.6, chosen, middle)
     return middle
@@ -110,7 +113,7 @@ def _propose(rng: np.random.Generator, plan: PhotoPlan, solids: Primitives) -> n
     anchors = 4
     poses: list[np.ndarray] = []
     for index in range(BLOCK):
-        target = targets[index % anchors] + rng.normal(0, 0.5, 3) if index % 3 else targets[index]
+        target = targets[index % anchors] + rng.normal(0, plan.wander, 3) if index % 3 else targets[index]
         near = positions[index % anchors % len(positions)]
         if index % 3 == 1:  # the free place closest to a step away from an anchor
             wish = near + rng.normal(0, plan.step, 3)
