@@ -37,7 +37,19 @@ def test_two_models_are_measured_and_compared_in_one_command(
     models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = tmp_path / "rooms.json"
-    arguments = ["rooms", "-n", 1, "--views", 2, "--models", *models, "--baselines", "constant-depth", "--paper"]
+    arguments = [
+        "rooms",
+        "-n",
+        1,
+        "--views",
+        2,
+        "--models",
+        *models,
+        "--baselines",
+        "constant-depth",
+        "--paper",
+        "--no-plot",
+    ]
     assert run(*arguments, "-o", out) == 0
     content = json.loads(out.read_text())
     assert content["command"].startswith("worldline eval rooms -n 1")
@@ -52,7 +64,7 @@ def test_two_models_are_measured_and_compared_in_one_command(
 
 def test_a_model_may_be_named_twice_with_the_short_option(models: list[str], tmp_path: Path) -> None:
     pair = ("--model", models[0], "--model", models[1])
-    assert run("rooms", "-n", 1, "--views", 2, *pair, "--baselines", "constant-depth", "-o", tmp_path) == 0
+    assert run("rooms", "-n", 1, "--views", 2, *pair, "--baselines", "constant-depth", "--no-plot", "-o", tmp_path) == 0
     assert len(json.loads((tmp_path / "rooms.json").read_text())["models"]) == 2
 
 
@@ -60,7 +72,9 @@ def test_real_sequences_are_found_and_measured(models: list[str], tmp_path: Path
     worlds.write("rooms", 1, tmp_path / "set", views=3, height=48, width=64)
     out = tmp_path / "real.json"
     arguments = ["real", tmp_path / "set", "--views", 2, "--model", models[0], "--baselines", "constant-depth"]
+    pytest.importorskip("matplotlib")
     assert run(*arguments, "--spacing", 1, "--max-subsets", 2, "-o", out) == 0
+    assert {path.suffix for path in tmp_path.iterdir()} == {"", ".json", ".md", ".png"}
     content = json.loads(out.read_text())
     assert [trial["trial"] for trial in content["trials"] if trial["method"] == "tiny"] == ["0 1", "1 2"]
 

@@ -45,7 +45,9 @@ class _Suite(_Models):
     solver: Literal["pycolmap", "opencv"] = "pycolmap"
     """PnP of the paper's camera figures; opencv is the published one (extra: motion)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Also write the results as JSON, and beside it as Markdown."""
+    """Also write the results as JSON, and beside it as Markdown and as a plot."""
+    plot: bool = True
+    """With -o: draw the plot; needs the extra 'eval'."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def run(argv: list[str]) -> int:
     report.about["command"] = shlex.join(["worldline", "eval", *argv])
     out.print(report.as_markdown(with_definitions=False))
     if arguments.out:
-        for path in report.write(_as_json_path(arguments.out, wanted)):
+        for path in report.write(_as_json_path(arguments.out, wanted), plot=arguments.plot):
             out.print(f"wrote {path}")
     return 0
 
@@ -133,6 +135,7 @@ def _evaluate(arguments: Worlds | Real, layout: str, models: dict[str, Reconstru
 def _check(arguments: Worlds | Real) -> None:
     """Mistakes are found before a model is loaded or a scene measured."""
     from worldline.cli.common import check_positive, parse_counts
+    from worldline.eval.plots import require_matplotlib
     from worldline.files import check_writable
 
     parse_counts(arguments.views)
@@ -142,6 +145,8 @@ def _check(arguments: Worlds | Real) -> None:
         check_positive(**{"max-subsets": arguments.max_subsets, "spacing": arguments.spacing or 1})
     if arguments.out:
         check_writable(_as_json_path(arguments.out, "").parent)
+        if arguments.plot:
+            require_matplotlib()
 
 
 def _as_json_path(out: Path, name: str) -> Path:

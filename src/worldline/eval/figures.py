@@ -51,7 +51,7 @@ _ALL = [
     Figure("delta103", "share of pixels whose depth is wrong by a factor below 1.03", _SCALE, "", "higher", "median",
            "share of depths within 1.03"),
     Figure("rotation", f"median over pairs of views of the relative rotation error; 180 without a pose; {_POSE}",
-           _NONE, "degrees", axis="rotation error (degrees)"),
+           _NONE, "degrees", axis="rotation error (degrees; 180: no pose)"),
     Figure("translation", "median over pairs of the angle between the baselines' directions, sign included; 180 "
            "without a pose, 90 without a baseline", _NONE, "degrees", axis="translation direction error (degrees)"),
     *(

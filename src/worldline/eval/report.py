@@ -111,16 +111,23 @@ class Report:
         head = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
         return "\n\n".join([*head, *tables, *([definition_table(shown)] if with_definitions else [])]) + "\n"
 
-    def write(self, path: Path) -> list[Path]:
-        """Write ``path`` (JSON) and, beside it, the same name with ``.md``.
+    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
+        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
 
         Raises:
+            MissingExtraError: a plot is wanted and matplotlib is not installed.
             OutputError: no permission, full disk.
         """
         write_json(path, without_nan(self.as_json()))
         text = path.with_suffix(".md")
         write_text(text, self.as_markdown())
-        return [path, text]
+        if not plot:
+            return [path, text]
+        from worldline.eval.plots import draw_recall
+
+        picture = path.with_suffix(".png")
+        draw_recall(self, picture)
+        return [path, text, picture]
 
     def _groups(self) -> dict[tuple[str, int, str], list[Trial]]:
         groups: dict[tuple[str, int, str], list[Trial]] = {}

@@ -39,6 +39,7 @@ class Sweep:
     scenes: int = 16  # per level, by default
     views: int = 4  # where that is not what varies
     panels: tuple[str, ...] = ("point_error", "abs_rel", "rotation")
+    per_scene: bool = False  # also the best and the worst level of each scene
     note: str = ""  # what a reader must know to read the figures right
 
 
@@ -66,9 +67,10 @@ _ALL = (
         note="The photos of a smaller set are the first ones of the larger set.",
     ),
     Sweep(
-        "overlap", "How much must photos overlap?", "share of a new view's pixels seen before (±0.1)",
+        "overlap", "How much must photos overlap?", "overlap with an earlier view (share of pixels, ±0.1)",
         (0.2, 0.4, 0.6, 0.8), 0.6, _overlap,
-        note="Each view but the first shares that part of its pixels with an earlier one.",
+        note="Each view but the first is placed so that it shares that part of its pixels with an earlier one; the "
+             "column overlap has what was measured, with whichever other view shows most.",
     ),
     Sweep(
         "size", "How does accuracy change with the size of the scene?", "factor on the extent of the scene",
@@ -85,12 +87,13 @@ _ALL = (
     ),
     Sweep(
         "texture", "What do plain surfaces cost?", "factor on the contrast of patterns",
-        (0, 0.25, 0.5, 1, 1.5), 1, _world("texture"),
+        (0, 0.25, 0.5, 0.75, 1), 1, _world("texture"),
     ),
     Sweep(
         "reference", "How much does the choice of the reference view matter?",
-        "rank of the reference (1 = sees most of the other views)", (1, 2, 3, 4, 5, 6), 1, _plain, measure_reference,
-        views=6, note="Views are ranked with the truth; the same photos are reconstructed once per reference.",
+        "rank of the reference by what it sees of the other views (1 = most)", (1, 2, 3, 4, 5, 6), 1, _plain,
+        measure_reference, views=6, per_scene=True,
+        note="Views are ranked with the truth; the same photos are reconstructed once per reference.",
     ),
     Sweep(
         "paths", "What does fusing several reference paths give?", "reference paths", (1, 2, 4), 4, _plain,

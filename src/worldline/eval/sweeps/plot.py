@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldline.errors import MissingExtraError
 from worldline.eval.figures import FIGURES
 from worldline.eval.methods import BASELINES
+from worldline.eval.plots import dress, finish, new_figure, style
 from worldline.eval.sweeps.plan import Sweep
-from worldline.files import replacing_file, reporting
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito: also for the colour-blind
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_GREY = "#777777"
-_PANEL_INCHES = (3.7, 3.2)
-
-
-def require_matplotlib() -> None:
-    """Raise MissingExtraError with the pip command unless plots can be drawn."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError("Drawing the plot of a sweep (--no-plot does without)", "eval")
 
 
 def draw(sweep: Sweep, head: Mapping[str, Any], levels: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -35,29 +22,19 @@ def draw(sweep: Sweep, head: Mapping[str, Any], levels: Sequence[Mapping[str, An
     Args:
         levels: as :func:`worldline.eval.sweeps.tables.summarize` gives them.
     """
-    require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    width, height = _PANEL_INCHES
-    figure = Figure(figsize=(width * len(sweep.panels), height + 0.7), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(sweep.panels), squeeze=False)[0]
+    figure, panels = new_figure(1, len(sweep.panels))
     methods = list(dict.fromkeys(level["method"] for level in levels))
-    for panel, name in zip(axes, sweep.panels, strict=True):
-        _panel(panel, name, methods, levels)
-        panel.set_xlabel(sweep.axis, fontsize=9)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=9)
-    scenes = max((level["scenes"] for level in levels), default=0)
+    for axes, name in zip(panels[0], sweep.panels, strict=True):
+        _panel(axes, name, methods, levels)
+        dress(axes, sweep.axis, FIGURES[name].axis)
+    scenes = sorted({level["scenes"] for level in levels})
+    many = f"{scenes[0]}" if len(scenes) == 1 else f"{scenes[0]} to {scenes[-1]}"
     views = "" if head["views"] == "varied" else f", {head['views']} views"
-    figure.suptitle(f"{sweep.question}\n{head['layout']}{views}; median and quartiles of {scenes} scenes", fontsize=10)
-    with reporting(path), replacing_file(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
+    title = f"{sweep.question}\n{head['layout']}{views}; median and quartiles of {many} scenes"
+    finish(figure, panels[0][0], title, path)
 
 
 def _panel(axes: Axes, name: str, methods: Sequence[str], levels: Sequence[Mapping[str, Any]]) -> None:
-    colored = [method for method in methods if method not in BASELINES.values()]
     ticks = sorted({level["level"] for level in levels})
     top = 0.0
     for method in methods:
@@ -65,20 +42,14 @@ def _panel(axes: Axes, name: str, methods: Sequence[str], levels: Sequence[Mappi
         rows = [row for row in rows if not math.isnan(row[name]["middle"])]
         if not rows:
             continue
-        x, middle = [row["level"] for row in rows], [row[name]["middle"] for row in rows]
+        x, look = [row["level"] for row in rows], style(method, methods)
         low, high = zip(*(row[name]["quartiles"] for row in rows), strict=True)
         top = max(top, *high)
-        if method in colored:
-            place = colored.index(method) % len(_COLORS)
-            axes.plot(x, middle, color=_COLORS[place], marker=_MARKERS[place], markersize=4.5, label=method)
-            axes.fill_between(x, low, high, color=_COLORS[place], alpha=0.15, linewidth=0)
-        else:
-            style = "--" if method == BASELINES["constant-depth"] else ":"
-            axes.plot(x, middle, color=_GREY, linestyle=style, linewidth=1.3, label=method)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
-    axes.set_ylabel(FIGURES[name].axis, fontsize=9)
-    axes.tick_params(axis="y", labelsize=8)
+        axes.plot(x, [row[name]["middle"] for row in rows], label=method, **look)
+        if method not in BASELINES.values():
+            axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(0, top * 1.08 if top > 0 else 1)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    if FIGURES[name].unit == "degrees" and top > 60:
+        axes.set_yticks(range(0, 181, 45))
+        axes.set_ylim(0, min(top * 1.08, 187))

@@ -67,7 +67,7 @@ def run_sweep(
     from worldline import worlds
 
     if settings.plot:
-        from worldline.eval.sweeps.plot import require_matplotlib
+        from worldline.eval.plots import require_matplotlib
 
         require_matplotlib()
     files = {kind: folder / f"{sweep.name}.{kind}" for kind in ("json", "md", *(("png",) if settings.plot else ()))}

@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from worldline.eval.figures import FIGURES, definitions
 from worldline.eval.report import definition_table, table
 from worldline.eval.statistics import bootstrap, center, paired, quartiles, rounded
 from worldline.eval.sweeps.plan import Sweep
 
-SHOWN = ("point_error", "abs_rel", "delta125", "rotation", "auc30", "registered", "seconds")
+SHOWN = ("point_error", "abs_rel", "delta125", "rotation", "auc30", "registered", "overlap", "seconds")
 CHANGED = ("point_error", "abs_rel", "rotation")
 
 
@@ -25,7 +27,8 @@ def summarize(sweep: Sweep, records: Sequence[Mapping[str, Any]]) -> dict[str, A
     for (level, method), rows in groups.items():
         entry: dict[str, Any] = {"level": level, "method": method, "scenes": len(rows)}
         levels.append(entry | {name: _spread(name, rows) for name in names if any(name in row for row in rows)})
-    return {"definitions": definitions(names), "levels": levels, "changes": _changes(sweep, groups)}
+    found = {"definitions": definitions(names), "levels": levels, "changes": _changes(sweep, groups)}
+    return found | ({"per scene": _per_scene(records)} if sweep.per_scene else {})
 
 
 def as_markdown(sweep: Sweep, head: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
@@ -44,6 +47,9 @@ def as_markdown(sweep: Sweep, head: Mapping[str, Any], summary: Mapping[str, Any
         parts.append(f"Change from level {sweep.base:g}, scene by scene: median difference, 95 % bootstrap interval.")
         rows = [{**change, "interval": f"[{change['low']:.3g}, {change['high']:.3g}]"} for change in summary["changes"]]
         parts.append(table(rows, ("level", "method", "figure", "difference", "interval", "better", "scenes")))
+    if summary.get("per scene"):
+        parts.append("Over the levels of one scene: the best, middle and worst of them; medians over scenes.")
+        parts.append(table(summary["per scene"], ("method", "figure", "best", "median", "worst", "scenes")))
     parts.append(definition_table(shown))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -70,6 +76,22 @@ def _changes(sweep: Sweep, groups: Mapping[tuple[float, str], Sequence[Mapping[s
             figures = {key: rounded(value) for key, value in found.items()}
             changes.append({"level": level, "method": method, "figure": name, **figures})
     return changes
+
+
+def _per_scene(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How far the levels of one scene lie apart: what a perfect and what the worst choice would give."""
+    found = []
+    for method in dict.fromkeys(record["method"] for record in records):
+        for name in CHANGED:
+            scenes: dict[int, list[float]] = {}
+            for record in records:
+                if record["method"] == method and not math.isnan(record.get(name, math.nan)):
+                    scenes.setdefault(record["seed"], []).append(record[name])
+            row: dict[str, Any] = {"method": method, "figure": name, "scenes": len(scenes)}
+            for label, choose in (("best", min), ("median", np.median), ("worst", max)):
+                row[label] = rounded(center(name, [float(choose(values)) for values in scenes.values()]))
+            found.append(row)
+    return found
 
 
 def _row(level: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
