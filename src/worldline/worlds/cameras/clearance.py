@@ -27,6 +27,7 @@ class Judgement:
     nearest: Float64[np.ndarray, "n"]  # metres along the optical axis
     middle: Float64[np.ndarray, "n"]  # median depth
     things: Float64[np.ndarray, "n"]  # share of the image that shows no wall, floor or sky
+    moving: Float64[np.ndarray, "n"]  # share of the image that shows something that can move
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,13 @@ class Surroundings:
             free &= distance_to_solids(local, solids) >= keep
         return free
 
-    def centers(self, clock: float) -> Float64[np.ndarray, "b 3"]:
-        """Middles of the bodies that can move, in the order of :attr:`bodies`."""
-        if self.poses is None:
-            return np.zeros((0, 3))
-        carry = self.poses(np.array([clock]))[0]
-        return np.array(
-            [carry[b, :3, :3] @ solids.center.mean(0) + carry[b, :3, 3] for b, solids in self._carried.items()]
-        ).reshape(-1, 3)
+    def centers(self, clock: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t b 3"]:
+        """Middles of the bodies that can move, in the order of :attr:`bodies`, at some moments."""
+        if self.poses is None or not self._carried:
+            return np.zeros((len(clock), 0, 3))
+        carry = self.poses(clock)[:, self.bodies]
+        middle = np.array([solids.center.mean(0) for solids in self._carried.values()])
+        return np.einsum("tbij,bj->tbi", carry[..., :3, :3], middle) + carry[..., :3, 3]
 
     def at(self, clock: float) -> World:
         """The world at one moment, everything in its place."""
@@ -102,7 +102,9 @@ class Surroundings:
         depth, surface = cast(pack([self.at(clock)], "cpu"), packets)
         depth, surface = (tiling.untile(part)[0].reshape(count, -1) for part in (depth, surface))
         things = (surface >= SHELL_FACES).float().mean(1)
-        return Judgement(*(v.double().numpy() for v in (depth.amin(1), depth.median(1).values, things)))
+        carried = torch.as_tensor(np.r_[np.zeros(SHELL_FACES, bool), self.world.primitives.body != STILL])
+        moving = carried[surface.long()].float().mean(1)
+        return Judgement(*(v.double().numpy() for v in (depth.amin(1), depth.median(1).values, things, moving)))
 
 
 def keep_away(plan: PhotoPlan, fov: float) -> float:

@@ -28,43 +28,39 @@ class _Target:
 
 
 class _Watcher:
-    """The state of a gaze that is drawn knot after knot."""
+    """What a gaze needs to know at every knot, and how it chooses."""
 
     def __init__(
-        self, rng: np.random.Generator, around: Surroundings, plan: PhotoPlan, fov: float, trail: Trail, ahead: bool
-    ) -> None:
+        self, rng: np.random.Generator, around: Surroundings, plan: PhotoPlan, fov: float, trail: Trail, ahead: bool,
+        knots: int,
+    ) -> None:  # fmt: skip
         self.rng, self.around, self.plan, self.fov, self.trail, self.ahead = rng, around, plan, fov, trail, ahead
         solids = around.world.primitives
         low, high = plan.attract or (2 * plan.target_low - 1, 2 * plan.target_high + 1)
         self.things = solids.center[(solids.body == 0) & ((solids.center >= low) & (solids.center <= high)).all(1)]
-        self.moved = self._moved()
+        first = around.centers(np.arange(0.0, 4.0, 0.7))
+        self.moved = np.flatnonzero((np.linalg.norm(first - first[:1], axis=-1) > 0.05).any(0)).tolist()
+        clock = np.arange(knots) * _KNOT
+        self.bodies, self.eyes = around.centers(clock), trail.at(clock)
         self.curiosity = rng.uniform(0.5, 1.3) * (0.6 if ahead else 1.0)
         self.level = rng.normal(np.radians(-9.0), np.radians(4.0))  # pitch of a walker who looks ahead
 
-    def _moved(self) -> list[int]:
-        """Bodies that change their place in the first seconds."""
-        start = self.around.centers(0.0)
-        if len(start) == 0:
-            return []
-        travel = np.max([np.linalg.norm(self.around.centers(t) - start, axis=1) for t in (0.7, 1.6, 3.1)], axis=0)
-        return np.flatnonzero(travel > 0.05).tolist()
-
-    def place(self, target: _Target, clock: float) -> Float64[np.ndarray, "3"] | None:
+    def place(self, target: _Target, knot: int) -> Float64[np.ndarray, "3"] | None:
         """Where a target is."""
-        return self.around.centers(clock)[target.body] if target.body is not None else target.place
+        return self.bodies[knot, target.body] if target.body is not None else target.place
 
-    def direction(self, target: _Target, clock: float) -> tuple[float, float]:
+    def direction(self, target: _Target, knot: int) -> tuple[float, float]:
         """Yaw and pitch towards a target; the slope is that of the plan."""
-        place, eye = self.place(target, clock), self.trail.at(np.array([clock]))[0]
-        facing = self.trail.facing(clock + 0.4) if self.ahead else 0.0
+        place = self.place(target, knot)
+        facing = self.trail.facing(knot * _KNOT + 0.4) if self.ahead else 0.0
         if place is None:
             return facing, self.level
-        yaw, pitch = (float(a[0]) for a in angles_to((place - eye)[None]))
+        yaw, pitch = (float(a[0]) for a in angles_to((place - self.eyes[knot])[None]))
         if self.ahead:
             yaw = facing + float(np.clip(wrap(yaw - facing), -_ASIDE, _ASIDE))
         return yaw, float(np.clip(pitch, *np.arctan(self.plan.slope)))
 
-    def choose(self, clock: float, yaw: float | None) -> _Target:
+    def choose(self, knot: int, yaw: float | None) -> _Target:
         """The target of a few that makes the best picture from here and from where the camera will be."""
         rng, plan = self.rng, self.plan
         kind, pick = rng.random(_CHOICES), rng.random(_CHOICES)
@@ -80,15 +76,17 @@ class _Watcher:
                 targets.append(_Target(place=self.things[int(p * len(self.things))]))
             else:
                 targets.append(_Target(place=place))
-        angles = np.array([self.direction(t, clock) for t in targets])
+        angles = np.array([self.direction(t, knot) for t in targets])
+        clock = knot * _KNOT
         eyes = self.trail.at(np.array([clock, clock + 1.0]))
-        places = [self.place(t, clock) for t in targets]
+        places = [self.place(t, knot) for t in targets]
         near = np.array([np.inf if p is None else np.linalg.norm(p - eyes[0]) for p in places])
         aims = np.tile(angles, (2, 1))
         seen = self.around.judge(
             poses(np.repeat(eyes, _CHOICES, 0), aims[:, 0], aims[:, 1], np.zeros(2 * _CHOICES)), clock, self.fov
         )
-        good = np.minimum(seen.things / plan.things, 1.0) + np.minimum(seen.middle / plan.middle, 1.0)
+        good = np.minimum(seen.moving / 0.05, 1.0) if self.moved else 0.0
+        good += np.minimum(seen.things / plan.things, 1.0) + np.minimum(seen.middle / plan.middle, 1.0)
         turn = 0.0 if yaw is None else np.abs([wrap(a - yaw) for a in angles[:, 0]]) / np.pi
         score = 2.0 * good.reshape(2, -1).min(0) - 0.6 * turn + 0.5 * luck - 1.5 * (near < 0.8 * min(1.0, plan.middle))
         score[0] += 0.5 * self.ahead
@@ -110,20 +108,20 @@ def watch(
         clock: moments, rising from 0.
         ahead: look where the trail goes, and aside only now and then.
     """
-    watcher = _Watcher(rng, around, plan, fov, trail, ahead)
+    count = int(clock[-1] / _KNOT) + 4
+    watcher = _Watcher(rng, around, plan, fov, trail, ahead, count)
     fastest = rng.uniform(np.radians(30.0), np.radians(90.0))
-    target = watcher.choose(0.0, None)
+    target = watcher.choose(0, None)
     until = watcher.curiosity * rng.uniform(1.0, 4.0)
-    yaw, pitch = watcher.direction(target, 0.0)
+    yaw, pitch = watcher.direction(target, 0)
     angle, speed, before = np.array([yaw, pitch]), np.zeros(2), np.array([yaw, pitch])
     controls = [angle, angle]
-    while len(controls) - 3 <= clock[-1] / _KNOT:
-        now = (len(controls) - 1) * _KNOT
-        fresh = now >= until
+    for knot in range(1, count):
+        fresh = knot * _KNOT >= until
         if fresh:
-            target = watcher.choose(now, float(angle[0]))
-            until = now + watcher.curiosity * rng.uniform(1.0, 4.0)
-        wish = np.array(watcher.direction(target, now))
+            target = watcher.choose(knot, float(angle[0]))
+            until = knot * _KNOT + watcher.curiosity * rng.uniform(1.0, 4.0)
+        wish = np.array(watcher.direction(target, knot))
         lead = np.zeros(2) if fresh else np.array([wrap(wish[0] - before[0]), wish[1] - before[1]]) / _KNOT
         error = np.array([wrap(wish[0] - angle[0]), wish[1] - angle[1]])
         wanted = np.clip(_SOFT * error + lead, -fastest, fastest)
