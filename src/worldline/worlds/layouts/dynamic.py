@@ -1,7 +1,7 @@
 """The layout "dynamic": a room, a hall or a yard in which three to a dozen things move between others that rest.
 
-All motion is a function of the world's clock, see :mod:`worldline.worlds.layouts.trajectories`. What moves on the ground
-has all the ground that it ever sweeps for itself, and what flies is checked in time, so nothing passes through
+All motion is a function of the world's clock, see :mod:`worldline.worlds.layouts.trajectories`. What moves on the
+ground has all the ground that it ever sweeps for itself, and what flies is checked in time, so nothing passes through
 anything.
 """
 
