@@ -9,9 +9,20 @@ import torch
 from worldline import worlds
 from worldline.worlds.rendering import cast as casting
 from worldline.worlds.rendering import trace
-from worldline.worlds.rendering.shading import hit_geometry
+from worldline.worlds.rendering.surfaces import hit_geometry
 from worldline.worlds.rendering.views import Tiling, intrinsics
-from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, random_rotation
+from worldline.worlds.world import (
+    BOX,
+    CONE,
+    CYLINDER,
+    ELLIPSOID,
+    HEIGHT_FIELD,
+    POLYTOPE,
+    SHELL_FACES,
+    cone,
+    height_field,
+    random_rotation,
+)
 
 ROTATION = torch.as_tensor(random_rotation(np.random.default_rng(5)), dtype=torch.float32)
 HALF = torch.tensor([0.5, 0.3, 0.8])
@@ -172,3 +183,138 @@ def test_normals_are_perpendicular_to_the_surface(kind):
     agreement = (torch.nn.functional.normalize(tangent, dim=-1) * normal).sum(-1).abs()
     assert (agreement > 0.995).float().mean() > 0.93  # the rest straddle an edge or graze the outline
     assert agreement.median() > 0.9999
+
+
+def of_part(part):
+    """The tables of a single solid at CENTER."""
+    numbers = [torch.as_tensor(v, dtype=torch.float32) for v in (part.half, part.planes)]
+    return one_table(part.kind, ROTATION, *numbers)
+
+
+def geometry(part, directions, distance, hit):
+    """Normals and local points of hits, and the directions in the solid's frame, in float64."""
+    half, planes = (torch.as_tensor(v, dtype=torch.float32)[None] for v in (part.half, part.planes))
+    frames = (torch.tensor([part.kind]), CENTER[None], ROTATION[None], half, planes)
+    count = int(hit.sum())
+    points = ORIGIN + distance[hit, None] * directions[hit]
+    index, surface = torch.zeros(count, dtype=torch.int64), torch.full((count,), SHELL_FACES)
+    normal, local, uv = hit_geometry(frames, index, surface, points, directions[hit])
+    return (normal @ ROTATION).double(), local.double(), uv
+
+
+def first_inside(inside, directions, far: float = 4.0, steps: int = 4000):
+    """Entry into a solid by brute force in float64: dense samples, then bisection. Infinite where there is none."""
+    start, turn = (ORIGIN - CENTER).double() @ ROTATION.double(), directions.double() @ ROTATION.double()
+    t = torch.linspace(0.0, far, steps, dtype=torch.float64)
+    within = torch.stack([inside(start + s * turn) for s in t])
+    found, first = within.any(0), within.float().argmax(0)
+    low, high = t[(first - 1).clamp_min(0)], t[first]
+    for _ in range(45):
+        middle = 0.5 * (low + high)
+        there = inside(start + middle[:, None] * turn)
+        low, high = torch.where(there, low, middle), torch.where(there, middle, high)
+    return torch.where(found, high, torch.inf)
+
+
+@pytest.mark.parametrize(("bottom", "top"), [(0.5, 0.2), (0.1, 0.6), (0.45, 0.0), (0.0, 0.9), (0.4, 0.4)])
+def test_cone_is_entered_where_brute_force_says(bottom, top):
+    part = cone(CENTER.numpy(), bottom, top, 0.4, 0)
+    directions = fan(1024)
+    distance, hit = shoot(of_part(part), directions)
+    widen, radius = (top - bottom) / 0.8, 0.5 * (top + bottom)
+    exact = first_inside(
+        lambda p: (p[:, :2].norm(dim=1) <= radius + widen * p[:, 2]) & (p[:, 2].abs() <= 0.4), directions
+    )
+    assert 0.05 < hit.float().mean() < 0.9
+    assert (hit != exact.isfinite()).sum() <= 4  # cuts across an edge, shorter than a step
+    both = hit & exact.isfinite()
+    error = (distance[both].double() - exact[both]).abs()
+    assert error.median() < 1e-6
+    assert (error < 2e-5).float().mean() > 0.99  # the rest graze the outline
+    normal, local, _ = geometry(part, directions, distance, hit)
+    side = local[:, 2].abs() < 0.4 - 1e-4
+    slope = torch.tensor([[1.0, 1.0, 0.0]], dtype=torch.float64) * local
+    slope = torch.nn.functional.normalize(slope, dim=1) - widen * torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)
+    assert torch.allclose(normal[side], torch.nn.functional.normalize(slope, dim=1)[side], atol=1e-4)
+    ends = ~side & (local[:, :2].norm(dim=1) < radius + widen * local[:, 2] - 1e-3)
+    assert torch.allclose(normal[ends, 2].abs(), torch.ones(int(ends.sum()), dtype=torch.float64))
+
+
+def test_cones_tip_is_not_hit_by_the_other_nappe():
+    part = cone(CENTER.numpy(), 0.5, 0.0, 0.4, 0)
+    tables = one_table(CONE, torch.eye(3), *(torch.as_tensor(v, dtype=torch.float32) for v in (part.half, part.planes)))
+    along = torch.tensor([[0.0, 0.0, 1.0]]).repeat(64, 1)
+    along[:32, 0] = (CENTER[0] - ORIGIN[0]) / (CENTER[2] - ORIGIN[2])
+    along[:32, 1] = (CENTER[1] - ORIGIN[1]) / (CENTER[2] - ORIGIN[2])
+    distance, hit = shoot(tables, along)
+    assert hit[:32].all()
+    assert (distance[:32] < CENTER[2] - ORIGIN[2]).all()  # the wide end comes first, at z - 0.4
+    assert torch.allclose(distance[:32], (CENTER[2] - ORIGIN[2] - 0.4).expand(32))
+
+
+WAVES = np.array([[3.0, 1.0, 0.3, 0.12], [-2.0, 5.0, 1.0, 0.05], [9.0, -7.0, 2.0, 0.02]])
+
+
+def ground(p):
+    """Height of WAVES and its slope, in float64."""
+    k = torch.as_tensor(WAVES)
+    angle = p[:, 0:1] * k[:, 0] + p[:, 1:2] * k[:, 1] + k[:, 2]
+    swing = k[:, 3] * angle.cos()
+    return (k[:, 3] * angle.sin()).sum(1), (swing * k[:, 0]).sum(1), (swing * k[:, 1]).sum(1)
+
+
+def test_height_field_is_entered_where_brute_force_says():
+    part = height_field(CENTER.numpy(), (0.9, 0.7), WAVES, 0)
+    half = torch.as_tensor(part.half)
+    directions = fan(1024)
+    distance, hit = shoot(of_part(part), directions)
+    exact = first_inside(lambda p: (p.abs() <= half).all(1) & (p[:, 2] <= ground(p)[0]), directions)
+    assert 0.1 < hit.float().mean() < 0.9
+    assert (hit != exact.isfinite()).sum() <= 4
+    both = hit & exact.isfinite()
+    error = (distance[both].double() - exact[both]).abs()
+    assert error.median() < 1e-6
+    assert (error < 3e-5).float().mean() > 0.985
+    normal, local, uv = geometry(part, directions, distance, hit)
+    height, along_x, along_y = ground(local)
+    top = (local[:, 2] - height).abs() < 1e-5
+    walls = ((local.abs() - half).abs() < 1e-5).any(1)
+    assert (top | walls).all()
+    assert top.sum() > 50
+    assert walls.sum() > 20
+    slope = torch.nn.functional.normalize(torch.stack([-along_x, -along_y, torch.ones_like(height)], 1), dim=1)
+    upper = top & ~walls
+    assert ((normal[upper] * slope[upper]).sum(1).abs() > 1 - 1e-6).all()
+    assert torch.allclose(uv[upper].double(), local[upper, :2])  # patterns lie flat, without seams
+    assert torch.allclose(
+        normal[walls & ~top].abs().amax(1), torch.ones(int((walls & ~top).sum()), dtype=torch.float64)
+    )
+
+
+def test_rolling_ground_has_no_holes_up_to_the_horizon():
+    """From inside the bound, at grazing angles: what brute force meets is met, and nothing before it."""
+    waves = np.array([[0.3, 0.1, 0.0, 0.5], [-0.9, 0.6, 1.0, 0.12], [3.1, 2.0, 2.0, 0.02]])
+    part = height_field(np.zeros(3), (80.0, 80.0), waves, 0)
+    eye = torch.tensor([0.0, 0.0, 0.9])
+    angle = torch.linspace(-0.5, 0.5, 64)
+    down = torch.linspace(-0.08, 0.04, 32)
+    rays = torch.stack([angle.cos() * torch.ones(32, 1), angle.sin() * torch.ones(32, 1), down[:, None].expand(-1, 64)])
+    table = casting.KindTable(
+        torch.zeros(1, 1, 3), torch.eye(3).view(1, 1, 3, 3), torch.as_tensor(part.half).float().view(1, 1, 3),
+        torch.as_tensor(part.planes).float().view(1, 1, -1, 4), torch.ones(1, 1, dtype=torch.bool),
+        torch.full((1, 1), SHELL_FACES, dtype=torch.int32),
+    )  # fmt: skip
+    room = torch.full((1, 3), 200.0)
+    tables = casting.SceneTables(-room, room, torch.ones(1, dtype=torch.bool), {HEIGHT_FIELD: table})
+    distance, _ = casting.cast(tables, casting.Packets(eye.expand(32, 3), tuple(r.contiguous() for r in rays), 1))
+    t = torch.linspace(0.0, 78.0, 20000, dtype=torch.float64)[1:]
+    k = torch.as_tensor(waves)
+    for row in range(32):
+        d = rays[:, row].double().T
+        way = eye.double() + t[:, None, None] * d
+        phase = way[..., 0:1] * k[:, 0] + way[..., 1:2] * k[:, 1] + k[:, 2]
+        below = way[..., 2] <= (k[:, 3] * phase.sin()).sum(-1)
+        first = torch.where(below.any(0), t[below.float().argmax(0)], torch.inf)
+        found = torch.where(distance[row] < 78, distance[row], torch.inf).double()
+        assert ((first - found).abs().nan_to_num(0.0) < 0.02).float().mean() > 0.96
+        assert (found <= first + 0.01).float().mean() == 1.0  # nothing is skipped

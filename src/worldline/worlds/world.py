@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int
 
-BOX, ELLIPSOID, CYLINDER, POLYTOPE = range(4)
+BOX, ELLIPSOID, CYLINDER, POLYTOPE, CONE, HEIGHT_FIELD = range(6)
 SHELL_FACES = 6  # surfaces -x, +x, -y, +y, floor, ceiling of the room come before the primitives in every id table
 FLOOR, SKY = 4, 5  # in the open air only the floor of the shell is there; everything beyond it is the sky
 STILL = 0  # the body of everything that never moves
@@ -52,16 +52,36 @@ def material_slices() -> dict[str, slice]:
 
 @dataclass(frozen=True)
 class Primitives:
-    """All convex solids of a world. Local axes are the solid's own; ``half`` bounds it in them."""
+    """All solids of a world. Local axes are the solid's own, with the origin in the middle of its bound.
 
-    kind: Int[np.ndarray, "n"]  # BOX, ELLIPSOID, CYLINDER (axis = local z), POLYTOPE
+    The box of half extents ``half`` bounds the solid in them, whatever its kind; ``planes`` holds what a kind needs
+    beyond it, in rows:
+
+    * BOX, ELLIPSOID, CYLINDER (axis = local z, radius ``half[0]``): nothing.
+    * POLYTOPE: half-spaces (normal x, y, z, offset), normal . x <= offset. Short lists repeat their last row.
+    * CONE (truncated, axis = local z): one row (bottom radius, top radius, 0, 0), at z = -half[2] and +half[2]. The
+      greater of them is ``half[0]`` and ``half[1]``. See :func:`cone`.
+    * HEIGHT_FIELD: the ground below z = sum of amplitude * sin(kx x + ky y + phase), down to -half[2] and as far as the
+      bound goes in x and y; one row (kx, ky, phase, amplitude) per wave, padded with zeros. See :func:`height_field`.
+    """
+
+    kind: Int[np.ndarray, "n"]
     center: Float64[np.ndarray, "n 3"]
     rotation: Float64[np.ndarray, "n 3 3"]  # world_from_local
     half: Float64[np.ndarray, "n 3"]  # half extents / semi-axes / (radius, radius, half height) / bound
-    planes: Float64[np.ndarray, "n f 4"]  # polytopes: local half-spaces normal . x <= offset; zero rows elsewhere
+    planes: Float64[np.ndarray, "n f 4"]  # by kind, see above; zero rows where a kind has none
     object_id: Int[np.ndarray, "n"]
     material: Int[np.ndarray, "n"]
     body: Int[np.ndarray, "n"]  # rigid body that carries the solid; centre and rotation are in the body's frame
+
+
+def pad_planes(kind: int, planes: Float[np.ndarray, "*n f 4"], rows: int) -> Float[np.ndarray, "*n rows 4"]:
+    """As many rows as asked for, without a change of shape: a plane may be repeated, a wave may be zero."""
+    have = planes.shape[-2]
+    padded = planes[..., np.minimum(np.arange(rows), have - 1), :]
+    if kind == HEIGHT_FIELD:
+        padded[..., have:, :] = 0.0
+    return padded
 
 
 @dataclass(frozen=True)
@@ -206,7 +226,50 @@ class Part:
     half: Float[np.ndarray, "3"]
     material: int
     rotation: Float[np.ndarray, "3 3"] = field(default_factory=lambda: np.eye(3))
-    planes: Float[np.ndarray, "f 4"] | None = None
+    planes: Float[np.ndarray, "f 4"] | None = None  # what the kind needs beyond its bound, see Primitives
+
+
+def cone(
+    center: Float[np.ndarray, "3"],
+    bottom: float,
+    top: float,
+    half_height: float,
+    material: int,
+    rotation: Float[np.ndarray, "3 3"] | None = None,
+) -> Part:
+    """A truncated cone about its local z: ``bottom`` and ``top`` are radii in metres, 0 for a tip.
+
+    ``center`` lies halfway between the two ends.
+    """
+    radius = max(bottom, top)
+    turn = np.eye(3) if rotation is None else rotation
+    row = np.array([[bottom, top, 0.0, 0.0]])
+    return Part(CONE, np.asarray(center, float), np.array([radius, radius, half_height]), material, turn, row)
+
+
+def height_field(
+    center: Float[np.ndarray, "3"],
+    half: tuple[float, float],
+    waves: Float[np.ndarray, "w 4"],
+    material: int,
+    rotation: Float[np.ndarray, "3 3"] | None = None,
+) -> Part:
+    """Rolling ground, or a crumpled cloth: a block whose top is a sum of sine waves, as deep as it is high.
+
+    Args:
+        center: mean height of the top, above the middle of the rectangle.
+        half: half extents of the rectangle along local x and y, metres.
+        waves: one row (kx, ky, phase, amplitude) per wave; k in radians per metre, amplitude in metres. Casting costs
+            grow with their number and with amplitude * k: two to five waves of slope below 1 are usual.
+        material: index in the material table; its pattern runs along local x and y.
+        rotation: of the local axes.
+
+    The solid reaches from -sum(amplitude) (at least 1 cm) below ``center`` up to the waves.
+    """
+    rows = np.asarray(waves, float).reshape(-1, 4)
+    depth = max(float(np.abs(rows[:, 3]).sum()), 0.01)
+    turn = np.eye(3) if rotation is None else rotation
+    return Part(HEIGHT_FIELD, np.asarray(center, float), np.array([*half, depth]), material, turn, rows)
 
 
 @dataclass
@@ -277,8 +340,8 @@ class Builder:
         faces = max((len(p.planes) for p, *_ in self.parts if p.planes is not None), default=1)
         planes = np.zeros((len(self.parts), faces, 4))
         for index, (part, *_) in enumerate(self.parts):
-            if part.planes is not None:  # short lists repeat their last plane, which changes nothing
-                planes[index] = part.planes[np.minimum(np.arange(faces), len(part.planes) - 1)]
+            if part.planes is not None:
+                planes[index] = pad_planes(part.kind, part.planes, faces)
         return Primitives(
             np.array([p.kind for p, *_ in self.parts], np.int64),
             np.array([p.center for p, *_ in self.parts], np.float64).reshape(-1, 3),

@@ -8,7 +8,7 @@ cost follows the number of solids *near a ray*, and the same code is cache-frien
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, FLOOR, POLYTOPE, SHELL_FACES, SKY, World
+from worldline.worlds.rendering.hits import HITS, Hit, Rows, turned
+from worldline.worlds.world import FLOOR, POLYTOPE, SHELL_FACES, SKY, World, pad_planes
 
 NEAR = 1e-4  # hits closer than this (in units of the direction) are the origin's own surface
 _CPU_PACKETS = 96  # packets per step on a CPU: the working set of a round stays in the cache
-
-Rows = tuple[Tensor, Tensor, Tensor]  # x, y, z components, each [packet ray]
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,12 @@ def pack(worlds: Sequence[World], device: torch.device | str) -> SceneTables:
         return torch.as_tensor(np.ascontiguousarray(array), dtype=dtype, device=device)
 
     kinds = {}
-    for kind in (BOX, ELLIPSOID, CYLINDER, POLYTOPE):
+    for kind in HITS:
         chosen = [np.flatnonzero(w.primitives.kind == kind) for w in worlds]
         count = max(len(c) for c in chosen)
         if count == 0:
             continue
-        faces = max(w.primitives.planes.shape[1] for w in worlds)
+        faces = max(_plane_rows(kind, w.primitives.planes[c]) for w, c in zip(worlds, chosen, strict=True))
         center, half = np.zeros((len(worlds), count, 3)), np.ones((len(worlds), count, 3))
         rotation = np.broadcast_to(np.eye(3), (len(worlds), count, 3, 3)).copy()
         planes, valid = np.zeros((len(worlds), count, faces, 4)), np.zeros((len(worlds), count), bool)
@@ -76,8 +75,7 @@ def pack(worlds: Sequence[World], device: torch.device | str) -> SceneTables:
             solids, n = world.primitives, len(rows)
             center[index, :n], half[index, :n] = solids.center[rows], solids.half[rows]
             rotation[index, :n], valid[index, :n] = solids.rotation[rows], True
-            own = solids.planes[rows]
-            planes[index, :n] = own[:, np.minimum(np.arange(faces), own.shape[1] - 1)]
+            planes[index, :n] = pad_planes(kind, solids.planes[rows], faces)
             surface[index, :n] = SHELL_FACES + rows
         kinds[kind] = KindTable(
             tensor(center), tensor(rotation), tensor(half), tensor(planes), tensor(valid, torch.bool),
@@ -88,11 +86,17 @@ def pack(worlds: Sequence[World], device: torch.device | str) -> SceneTables:
     return SceneTables(low, high, open_air, kinds)
 
 
+def _plane_rows(kind: int, planes: np.ndarray) -> int:
+    """Rows of the plane table that the solids of one kind need; the rest is padding."""
+    used = (planes != (planes[:, -1:] if kind == POLYTOPE else 0.0)).any((0, 2))
+    return max(1, len(used) - int(used[::-1].argmax()) + (kind == POLYTOPE)) if used.any() else 1
+
+
 def cast(tables: SceneTables, packets: Packets) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
     """Nearest hit of every ray: (distance in units of its direction, surface id); infinity and SKY in the open air."""
     distance, surface = _shell(tables, packets)
     for kind, table in tables.kinds.items():
-        _run_rounds(_HITS[kind], table, packets, distance, surface)
+        _run_rounds(HITS[kind], table, packets, distance, surface)
     return distance, surface
 
 
@@ -102,7 +106,7 @@ def occluded(tables: SceneTables, packets: Packets) -> Bool[Tensor, "packet ray"
     surface = torch.full(distance.shape, -1, dtype=torch.int32, device=distance.device)
     distance.mul_(1.0 - 2e-3)  # a point does not shade itself
     for kind, table in tables.kinds.items():
-        _run_rounds(_HITS[kind], table, packets, distance, surface)
+        _run_rounds(HITS[kind], table, packets, distance, surface)
     return surface >= 0
 
 
@@ -173,9 +177,7 @@ def _frustum(packets: Packets, reach: Tensor) -> tuple[Tensor, Tensor]:
     return planes, offsets
 
 
-def _run_rounds(
-    hit: Callable[..., Tensor], table: KindTable, packets: Packets, distance: Tensor, surface: Tensor
-) -> None:
+def _run_rounds(hit: Hit, table: KindTable, packets: Packets, distance: Tensor, surface: Tensor) -> None:
     """Running minimum over the candidates of each packet, in place."""
     meets = candidates(table, packets, distance)
     scene, local, solid = meets.nonzero(as_tuple=True)
@@ -193,6 +195,7 @@ def _run_rounds(
     row, flat = row[order], (scene * meets.shape[2] + solid)[order]
     sizes = torch.bincount(key, minlength=0).tolist()
     constants = _local_constants(table, packets, row, flat)
+    near = torch.full((1, 1), NEAR, device=distance.device)
     start = 0
     for size in sizes:
         if size == 0:
@@ -200,7 +203,9 @@ def _run_rounds(
         part = slice(start, start + size)
         start += size
         rows = row[part]
-        t = hit(*(c[part] for c in constants), *(d[rows] for d in packets.direction))
+        turn, offset, half, planes = (c[part] for c in constants[:4])
+        towards = turned(turn, (packets.direction[0][rows], packets.direction[1][rows], packets.direction[2][rows]))
+        t = hit((offset[:, 0:1], offset[:, 1:2], offset[:, 2:3]), towards, half, planes, near)
         before = distance[rows]
         closer = t < before
         distance[rows] = torch.where(closer, t, before)
@@ -215,81 +220,6 @@ def _local_constants(table: KindTable, packets: Packets, row: Tensor, flat: Tens
     half = table.half.flatten(0, 1)[flat]
     planes = table.planes.flatten(0, 1)[flat]
     return rotation, origin, half, planes, table.surface.flatten()[flat][:, None]
-
-
-def _to_local(rotation: Tensor, dx: Tensor, dy: Tensor, dz: Tensor) -> Rows:
-    def component(i: int) -> Tensor:
-        return torch.addcmul(torch.addcmul(rotation[:, i, 0:1] * dx, rotation[:, i, 1:2], dy), rotation[:, i, 2:3], dz)
-
-    return component(0), component(1), component(2)
-
-
-def hit_box(rotation: Tensor, origin: Tensor, half: Tensor, planes: Tensor, surface: Tensor,
-            dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:  # fmt: skip
-    """Slab test. All ``hit_*`` functions return the entry distance [pair ray], infinite where there is none."""
-    low, high = -half - origin, half - origin
-    slabs = []
-    for i, d in enumerate(_to_local(rotation, dx, dy, dz)):
-        inverse = d.reciprocal_()
-        first, second = low[:, i : i + 1] * inverse, high[:, i : i + 1] * inverse
-        slabs.append((torch.minimum(first, second), torch.maximum(first, second)))
-    (near_x, far_x), (near_y, far_y), (near_z, far_z) = slabs
-    near = torch.maximum(torch.maximum(near_x, near_y), near_z)
-    far = torch.minimum(torch.minimum(far_x, far_y), far_z)
-    return torch.where((near <= far) & (near > NEAR), near, torch.inf)
-
-
-def hit_ellipsoid(rotation: Tensor, origin: Tensor, half: Tensor, planes: Tensor, surface: Tensor,
-                  dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:  # fmt: skip
-    """Quadratic in the frame where the ellipsoid is the unit sphere."""
-    x, y, z = _to_local(rotation / half[:, :, None], dx, dy, dz)
-    o = origin / half
-    a = x * x + y * y + z * z
-    b = o[:, 0:1] * x + o[:, 1:2] * y + o[:, 2:3] * z
-    c = (o * o).sum(-1, keepdim=True) - 1.0
-    # closest approach instead of b*b - a*c: no cancellation for far, small solids
-    closest = -b / a
-    px, py, pz = o[:, 0:1] + closest * x, o[:, 1:2] + closest * y, o[:, 2:3] + closest * z
-    room = 1.0 - (px * px + py * py + pz * pz)
-    t = closest - (room.clamp_min(0.0) / a).sqrt()
-    return torch.where((room > 0) & (t > NEAR) & (c > 0), t, torch.inf)
-
-
-def hit_cylinder(rotation: Tensor, origin: Tensor, half: Tensor, planes: Tensor, surface: Tensor,
-                 dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:  # fmt: skip
-    """Infinite cylinder about local z, cut by the slab of its caps."""
-    x, y, z = _to_local(rotation, dx, dy, dz)
-    ox, oy, oz = origin[:, 0:1], origin[:, 1:2], origin[:, 2:3]
-    radius = half[:, 0:1]
-    a = (x * x + y * y).clamp_min(1e-20)
-    closest = -(ox * x + oy * y) / a
-    px, py = ox + closest * x, oy + closest * y
-    room = radius * radius - (px * px + py * py)
-    reach = (room.clamp_min(0.0) / a).sqrt()
-    inverse = z.reciprocal()
-    first, second = (-half[:, 2:3] - oz) * inverse, (half[:, 2:3] - oz) * inverse
-    near = torch.maximum(closest - reach, torch.minimum(first, second))
-    far = torch.minimum(closest + reach, torch.maximum(first, second))
-    return torch.where((room > 0) & (near <= far) & (near > NEAR), near, torch.inf)
-
-
-def hit_polytope(rotation: Tensor, origin: Tensor, half: Tensor, planes: Tensor, surface: Tensor,
-                 dx: Tensor, dy: Tensor, dz: Tensor) -> Tensor:  # fmt: skip
-    """Half-space clipping: last entry against first exit."""
-    x, y, z = _to_local(rotation, dx, dy, dz)
-    near = torch.full_like(x, -torch.inf)
-    far = torch.full_like(x, torch.inf)
-    for k in range(planes.shape[1]):
-        nx, ny, nz, offset = (planes[:, k, i : i + 1] for i in range(4))
-        slope = torch.addcmul(torch.addcmul(nx * x, ny, y), nz, z)
-        gap = offset - (nx * origin[:, 0:1] + ny * origin[:, 1:2] + nz * origin[:, 2:3])
-        t = gap / slope
-        near = torch.where(slope < 0, torch.maximum(near, t), near)
-        far = torch.where(slope > 0, torch.minimum(far, t), far)
-    return torch.where((near <= far) & (near > NEAR), near, torch.inf)
-
-
-_HITS = {BOX: hit_box, ELLIPSOID: hit_ellipsoid, CYLINDER: hit_cylinder, POLYTOPE: hit_polytope}
 
 
 def surface_frames(tables: SceneTables, worlds: Sequence[World], device: torch.device | str) -> tuple[Tensor, ...]:
@@ -309,5 +239,5 @@ def surface_frames(tables: SceneTables, worlds: Sequence[World], device: torch.d
         ids = table.surface[scene, n].long()
         kind[scene, ids], center[scene, ids] = name, table.center[scene, n]
         rotation[scene, ids], half[scene, ids] = table.rotation[scene, n], table.half[scene, n]
-        planes[scene, ids] = table.planes[scene, n]
+        planes[scene, ids, : table.planes.shape[2]] = table.planes[scene, n]
     return kind, center, rotation, half, planes

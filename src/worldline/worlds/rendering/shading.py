@@ -11,70 +11,9 @@ from torch import Tensor
 
 from worldline.worlds.appearance import textures
 from worldline.worlds.rendering.cast import Packets, SceneTables, occluded
-from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, SKY, World, material_slices
+from worldline.worlds.world import SHELL_FACES, SKY, World, material_slices
 
 _COLUMNS = material_slices()
-
-
-def hit_geometry(
-    frames: tuple[Tensor, ...], index: Int[Tensor, "n"], surface: Int[Tensor, "n"],
-    point: Float[Tensor, "n 3"], direction: Float[Tensor, "n 3"],
-) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n 2"]]:  # fmt: skip
-    """Unit normals that face the ray's origin, local points and face coordinates.
-
-    Args:
-        frames: tables over (scene, surface id), flattened to rows by ``index``.
-        index: row of the hit solid.
-        surface: surface id; below SHELL_FACES it is a face of the room.
-        point: world frame.
-        direction: ray, any length.
-    """
-    kind, center, rotation, half, planes = frames
-    turn = rotation[index]  # world_from_local
-    local = torch.einsum("nji,nj->ni", turn, point - center[index])
-    towards = torch.einsum("nji,nj->ni", turn, direction)
-    extent = half[index]
-    normal = torch.zeros_like(local)
-    solid = kind[index]
-    # boxes: the face whose slab the point lies on, among those that the ray can enter
-    flat = (solid == BOX).nonzero().squeeze(1)
-    excess = local[flat].abs() - extent[flat]
-    entering = local[flat] * towards[flat] < 0
-    axis = torch.where(entering, excess, excess - 1e3).argmax(1)
-    normal[flat, axis] = -torch.sign(towards[flat, axis])
-    shell = (surface < SHELL_FACES).nonzero().squeeze(1)
-    face = surface[shell].long()
-    normal[shell, face // 2] = 1.0 - 2.0 * (face % 2).float()
-    round_ = (solid == ELLIPSOID).nonzero().squeeze(1)
-    normal[round_] = local[round_] / extent[round_] ** 2
-    tube = (solid == CYLINDER).nonzero().squeeze(1)
-    inside = extent[tube, 0] - local[tube, :2].norm(dim=1)
-    capped = (extent[tube, 2] - local[tube, 2].abs() < inside) & (local[tube, 2] * towards[tube, 2] < 0)
-    side = local[tube] * torch.tensor([1.0, 1.0, 0.0], device=local.device)
-    cap = torch.zeros_like(side)
-    cap[:, 2] = -torch.sign(towards[tube, 2])
-    normal[tube] = torch.where(capped[:, None], cap, side)
-    cut = (solid == POLYTOPE).nonzero().squeeze(1)
-    faces = planes[index[cut]]
-    gap = (faces[..., :3] * local[cut, None]).sum(-1) - faces[..., 3]
-    slope = (faces[..., :3] * towards[cut, None]).sum(-1)
-    best = torch.where(slope < 0, gap, -torch.inf).argmax(1)
-    normal[cut] = faces[torch.arange(len(cut), device=best.device), best, :3]
-    normal = torch.nn.functional.normalize(normal, dim=-1)
-    # grazing round-off can turn a curved normal away by an ulp: it faces the camera by definition
-    normal = torch.where(((normal * towards).sum(-1) > 0)[:, None], -normal, normal)
-    uv = _face_coordinates(local, normal, solid, extent)
-    return torch.einsum("nij,nj->ni", turn, normal), local, uv
-
-
-def _face_coordinates(local: Tensor, normal: Tensor, solid: Tensor, extent: Tensor) -> Float[Tensor, "n 2"]:
-    """The two local coordinates along the face: z is 'up' on upright faces; cylinders unroll."""
-    axis = normal.abs().argmax(1)
-    x, y, z = local.unbind(-1)
-    u = torch.where(axis == 0, y, x)
-    v = torch.where(axis == 2, y, z)
-    tube = (solid == CYLINDER) & (axis != 2)
-    return torch.stack([torch.where(tube, torch.atan2(y, x) * extent[:, 0], u), v], -1)
 
 
 class Paint:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldline.worlds.rendering import shading
 from worldline.worlds.rendering.cast import Packets, SceneTables, cast, pack, surface_frames
+from worldline.worlds.rendering.surfaces import hit_geometry
 from worldline.worlds.rendering.views import Tiling, intrinsics
 from worldline.worlds.world import World
 
@@ -81,7 +82,7 @@ class Stage:
     ) -> None:  # fmt: skip
         ids, point, ray = surface[part].flatten(), points[part].flatten(0, 1), rays[part].flatten(0, 1)
         index = scene * self.surfaces + ids
-        normal, local, uv = shading.hit_geometry(self.frames, index, ids, point, ray)
+        normal, local, uv = hit_geometry(self.frames, index, ids, point, ray)
         view = ray / length[part].flatten()[:, None]
         cosine = (normal * view).sum(-1).abs().clamp_min(0.15)
         footprint = (depth[part] / focal[part, None]).flatten() * cosine.rsqrt()
