@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from worldline.cli.common import markdown_table
+from worldline.train.batches import Batch
 from worldline.train.catalog import RECIPES, find_recipe
-from worldline.train.data import Batch
+from worldline.train.flops import step_flops
 from worldline.train.loop import Run
-from worldline.train.plan import step_flops
 from worldline.train.recipes import Stage
 
 
@@ -62,7 +62,7 @@ def measure(run: Run, stage: Stage, steps: int) -> dict[str, object]:
         run.train_step([batch], stage)
         seconds.append(time.perf_counter() - started)
     median = sorted(seconds[2:])[steps // 2]
-    flops = step_flops(run.recipe, views, size, stage.references) * scenes
+    flops = step_flops(run.recipe.network_config(), views, size, stage.references) * scenes
     shape = f"{scenes} x {views} x {size}², {stage.references} path(s)"
     return {
         "batch": shape,

@@ -8,6 +8,8 @@ import torch
 
 from worldline.errors import InputError
 from worldline.train import data
+from worldline.train.batches import ColorChange, draw_batch
+from worldline.train.correspondence import choose_views, overlap
 from worldline.train.data import PosedImages
 
 
@@ -75,44 +77,52 @@ def test_shrunk_planes_stay_planes(scene):
 
 
 def test_colours_change_but_stay_in_range(scene):
-    colors = data.recolor(scene.images, np.random.default_rng(1))
-    assert colors.shape == scene.images.shape
-    assert colors.min() >= 0
-    assert colors.max() <= 1
-    assert np.abs(colors - scene.images / 255).mean() > 0.005
-    again = data.recolor(scene.images, np.random.default_rng(1))
-    assert np.array_equal(colors, again)
+    colors = torch.from_numpy(scene.images)[None].float() / 255
+    changed, again = (ColorChange.draw(1, 2, np.random.default_rng(1)).apply(colors) for _ in range(2))
+    assert changed.shape == colors.shape
+    assert changed.min() >= 0 and changed.max() <= 1
+    assert (changed - colors).abs().mean() > 0.005
+    assert torch.equal(changed, again)
 
 
 def test_batches_are_reproducible_and_check_the_number_of_views(scene):
-    first, second = (data.make_batch([scene, scene], np.random.default_rng(3), 2, 16) for _ in range(2))
+    first, second = (draw_batch([scene, scene], np.random.default_rng(3), 2, 16).develop() for _ in range(2))
     assert first.images.shape == (2, 2, 3, 16, 16)
     assert first.points.shape == (2, 2, 16, 16, 3)
-    assert (first.images == second.images).all()
+    assert torch.equal(first.images, second.images)
     assert first.images.abs().max() <= 1
     assert torch.equal((first + second).images[2:], second.images)
     with pytest.raises(InputError, match="asks for 3 views"):
-        data.make_batch([scene], np.random.default_rng(3), 3, 16)
+        draw_batch([scene], np.random.default_rng(3), 3, 16)
+
+
+def test_developed_points_are_those_of_the_scene(scene):
+    batch = draw_batch([scene], np.random.default_rng(0), 2, 32, augment=False).develop()
+    order = [0, 1] if torch.equal(batch.world_from_cam[0, 0], torch.eye(4)) else [1, 0]
+    valid = scene.valid[order]
+    assert np.array_equal(batch.valid[0].numpy(), valid)
+    np.testing.assert_allclose(batch.points[0].numpy()[valid], scene.points[order][valid], atol=1e-5)
+    np.testing.assert_allclose(batch.images[0].permute(0, 2, 3, 1).numpy(), scene.images[order] / 127.5 - 1, atol=1e-6)
 
 
 def test_views_of_nothing_but_sky_give_a_finite_batch(scene):
     sky = replace(scene, depth=np.zeros_like(scene.depth))
-    half = replace(scene, depth=scene.depth * [[[0]], [[1]]])
-    batch = data.make_batch([sky, half], np.random.default_rng(0), 2, 16)
+    half = replace(scene, depth=scene.depth * np.float32([[[0]], [[1]]]))
+    batch = draw_batch([sky, half], np.random.default_rng(0), 2, 16).develop()
     assert torch.isfinite(batch.points).all() and torch.isfinite(batch.images).all()
     assert not batch.valid[0].any() and (batch.matches[0] == -1).all()
-    assert {data.choose_views(data.overlap(half), 1, np.random.default_rng(seed))[0] for seed in range(9)} == {1}
+    assert {choose_views(overlap(half), 1, np.random.default_rng(seed))[0] for seed in range(9)} == {1}
 
 
 def test_chosen_views_are_connected(scene):
-    shares = data.overlap(scene, stride=4)
+    shares = overlap(scene, stride=4)
     assert np.diag(shares).min() > 0.95
     assert shares.shape == (2, 2)
     chain = np.eye(6) + 0.5 * (np.eye(6, k=1) + np.eye(6, k=-1))
     for seed in range(20):
-        chosen = data.choose_views(chain, 3, np.random.default_rng(seed))
+        chosen = choose_views(chain, 3, np.random.default_rng(seed))
         assert max(chosen) - min(chosen) == 2  # three neighbours of the chain
     turned = scene.world_from_cam.copy()
     turned[1, :3, :3] = np.diag([-1, 1, -1])
     apart = PosedImages(scene.images, scene.depth, scene.intrinsics, turned)
-    assert data.overlap(apart, stride=4)[0, 1] == 0
+    assert overlap(apart, stride=4)[0, 1] == 0

@@ -7,8 +7,9 @@ import torch
 
 from worldline.models.config import MVDust3rConfig
 from worldline.models.mvdust3r import MVDust3r
-from worldline.train import data, matching
+from worldline.train import matching
 from worldline.train.build import forward_paths
+from worldline.train.correspondence import cameras_of, token_matches
 from worldline.train.data import PosedImages
 
 TINY = replace(
@@ -26,8 +27,14 @@ def shifted_wall(views: int = 3, size: int = 64) -> PosedImages:
     return PosedImages(images, np.ones((views, size, size), np.float32), intrinsics, poses)
 
 
+def true_matches() -> torch.Tensor:
+    wall = shifted_wall()
+    depth = torch.from_numpy(wall.depth)[None]
+    return token_matches(depth, cameras_of(wall.intrinsics[None], wall.world_from_cam[None]))
+
+
 def test_matches_shift_by_one_token_per_view():
-    matches = data.token_matches(shifted_wall())  # 4 x 4 tokens
+    matches = true_matches()[0].numpy()  # 4 x 4 tokens
     grid = np.arange(16).reshape(4, 4)
     expected = np.concatenate([np.full((4, 1), -1), grid[:, :-1]], 1).ravel()
     assert np.array_equal(matches[0, 1], expected)
@@ -36,7 +43,7 @@ def test_matches_shift_by_one_token_per_view():
 
 
 def test_slots_follow_the_reference_and_leave_out_the_view_itself():
-    matches = torch.from_numpy(data.token_matches(shifted_wall()))[None]
+    matches = true_matches()
     rows = matching._in_slots(matches, 2)
     assert torch.equal(rows[0, 0, 1], matches[0, 0, 1])
     assert torch.equal(rows[1, 0, 1], matches[0, 1, 0])  # in path 1, slot 0 is view 1
@@ -49,7 +56,7 @@ def test_attention_learns_to_match():
     model = MVDust3r(TINY)
     images = torch.rand(1, 1, 3, 64, 64 + 32) * 2 - 1
     views = torch.cat([images[..., 16 * v : 16 * v + 64] for v in range(3)], 1)  # what shifted cameras see
-    matches = torch.from_numpy(data.token_matches(shifted_wall()))[None]
+    matches = true_matches()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     hits = []
     for paths in [1, 2] * 20:

@@ -10,8 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from worldline.train import data
-from worldline.train.data import Batch
+from worldline.train.batches import Batch, Draft, draw_batch
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.schedule import Progress, share_done
 from worldline.train.sources import Source
@@ -31,14 +30,14 @@ class Request:
     accumulate: int
     devices: int
 
-    def batches(self, source: Source, seed: int, rank: int) -> list[Batch]:
+    def drafts(self, source: Source, seed: int, rank: int) -> list[Draft]:
         """The batches of one device: other scenes on every device, the same ones whenever they are asked for."""
-        return [self._batch(source, [seed, self.step, _SCENES, rank, part]) for part in range(self.accumulate)]
+        return [self._draft(source, [seed, self.step, _SCENES, rank, part]) for part in range(self.accumulate)]
 
-    def _batch(self, source: Source, entropy: list[int]) -> Batch:
+    def _draft(self, source: Source, entropy: list[int]) -> Draft:
         rng = np.random.default_rng(entropy)
         scenes = source.draw(rng, self.scenes, self.size)
-        return data.make_batch(scenes, rng, self.views, self.size, self.stage.least_overlap)
+        return draw_batch(scenes, rng, self.views, self.size, self.stage.least_overlap)
 
 
 @dataclass(frozen=True)
@@ -75,10 +74,10 @@ def first_request(recipe: TrainRecipe, progress: Progress, devices: int) -> Plan
 class Feed:
     """Prepares requests in threads and hands them out in the order in which they were asked for."""
 
-    def __init__(self, prepare: Callable[[Request], list[Batch]], workers: int) -> None:
+    def __init__(self, prepare: Callable[[Request], list[Batch] | list[Draft]], workers: int) -> None:
         self._prepare, self._workers = prepare, workers
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="feed")
-        self._waiting: deque[tuple[Request, Future[list[Batch]]]] = deque()
+        self._waiting: deque[tuple[Request, Future[list[Batch] | list[Draft]]]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +94,7 @@ class Feed:
         """Queue a request."""
         self._waiting.append((request, self._executor.submit(self._prepare, request)))
 
-    def take(self) -> tuple[Request, list[Batch]]:
+    def take(self) -> tuple[Request, list[Batch] | list[Draft]]:
         """The oldest request with its batches; waits for them. Errors of the preparation come out here."""
         request, future = self._waiting.popleft()
         return request, future.result()

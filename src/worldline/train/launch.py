@@ -34,7 +34,6 @@ def start_fabric(recipe: TrainRecipe) -> Fabric:
     try:
         from lightning.fabric import Fabric
         from lightning.fabric.strategies import ModelParallelStrategy
-        from lightning.fabric.utilities.rank_zero import rank_zero_info  # noqa: F401
     except ImportError as error:
         raise MissingExtraError("Training", "train") from error
     world = int(os.environ.get("WORLD_SIZE", 1))
@@ -109,18 +108,18 @@ def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return module
 
 
-def compile_blocks(network: nn.Module) -> None:
+def compile_blocks(network: nn.Module, backend: str = "inductor") -> None:
     """``torch.compile`` the parts that repeat: one small graph serves all blocks of a kind.
 
     The cross-attention stays as it is: its queries and keys are recorded by hooks, and its memory is shared.
     """
     for module in network.modules():
         if isinstance(module, EncoderBlock):
-            module.compile(dynamic=True)
+            module.compile(dynamic=True, backend=backend)
         elif isinstance(module, DecoderBlock):
-            module.self_attention.compile(dynamic=True)
+            module.self_attention.compile(dynamic=True, backend=backend)
             if isinstance(module.mlp, Mlp):
-                module.mlp.compile(dynamic=True)
+                module.mlp.compile(dynamic=True, backend=backend)
 
 
 def summed(fabric: Fabric, values: Tensor) -> Tensor:

@@ -26,10 +26,13 @@ from torch import Tensor, nn
 
 from worldline.errors import InputError, WorldlineError
 from worldline.files import make_folder, write_json
+from worldline.models.config import MVDust3rConfig
+from worldline.train.batches import Batch, Draft
 from worldline.train.build import TrainedNetwork, build_model, build_optimizer
-from worldline.train.data import Batch, PosedImages
+from worldline.train.data import PosedImages
 from worldline.train.export import averaged_model, export_model, model_card
 from worldline.train.feed import Feed, Request, first_request
+from worldline.train.flops import step_flops
 from worldline.train.launch import compile_blocks, largest, start_fabric, summed
 from worldline.train.objective import objective
 from worldline.train.recipes import Stage, TrainRecipe
@@ -165,8 +168,8 @@ class Run:
                 waited = time.monotonic()
                 request, batches = feed.take()
                 meter.waited += time.monotonic() - waited
-                result = self.train_step([batch.to(self.fabric.device) for batch in batches], request.stage)
-                meter.add(result, request)
+                result = self.train_step([self._on_device(batch) for batch in batches], request.stage)
+                meter.add(result, request, self.network.config)
                 bad = 0 if result.taken else bad + 1
                 if bad >= _MAX_BAD_STEPS:
                     raise WorldlineError(
@@ -271,9 +274,15 @@ class Run:
                 write_json(self.recipe.output / RECIPE, self.recipe.as_json())
         self._records = Records(self.recipe.output, self.first, self.progress.step)
 
-    def _prepare(self, request: Request) -> list[Batch]:
-        batches = request.batches(self.source, self.recipe.seed, self.fabric.global_rank)
-        return [batch.pinned() for batch in batches] if self.fabric.device.type == "cuda" else batches
+    def _prepare(self, request: Request) -> list[Batch] | list[Draft]:
+        """In a thread of the feed: the whole work on a processor; for a GPU everything up to the transfer."""
+        drafts = request.drafts(self.source, self.recipe.seed, self.fabric.global_rank)
+        if self.fabric.device.type == "cpu":
+            return [draft.develop() for draft in drafts]
+        return [draft.pinned() for draft in drafts] if self.fabric.device.type == "cuda" else drafts
+
+    def _on_device(self, prepared: Batch | Draft) -> Batch:
+        return prepared if isinstance(prepared, Batch) else prepared.to(self.fabric.device).develop()
 
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their norm before that, the same in every process."""
@@ -327,15 +336,18 @@ class Meter:
 
     def __init__(self) -> None:
         self.results: list[dict[str, float]] = []
-        self.samples, self.started, self.waited = 0, time.monotonic(), 0.0
+        self.samples, self.flops, self.started, self.waited = 0, 0, time.monotonic(), 0.0
 
-    def add(self, result: StepResult, request: Request) -> None:
+    def add(self, result: StepResult, request: Request, config: MVDust3rConfig) -> None:
         """One more step."""
         self.results.append(vars(result))
-        self.samples += request.scenes * request.accumulate * request.devices
+        samples = request.scenes * request.accumulate * request.devices
+        self.samples += samples
+        self.flops += samples * step_flops(config, request.views, request.size, request.stage.references)
 
     def means(self) -> dict[str, float]:
-        """Figures of the steps, samples per second, and the share of the time spent waiting for data."""
+        """Figures of the steps, samples and operations per second (all devices), share of the time without data."""
         seconds = max(time.monotonic() - self.started, 1e-9)
         means = {name: float(np.mean([entry[name] for entry in self.results])) for name in self.results[0]}
-        return {**means, "samples_per_second": self.samples / seconds, "waiting_for_data": self.waited / seconds}
+        rates = {"samples_per_second": self.samples / seconds, "tflops": self.flops / seconds / 1e12}
+        return {**means, **rates, "waiting_for_data": self.waited / seconds}

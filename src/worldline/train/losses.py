@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from worldline.errors import InputError
+from worldline.train.precise import turned
 
 Points = Float[Tensor, "row view height width 3"]
 Valid = Bool[Tensor, "row view height width"]
@@ -53,7 +54,7 @@ def in_reference_frame(
     """World points of all views -> the frame of one camera per batch element (its pose given as ``world_from_cam``)."""
     rotation = world_from_cam[..., :3, :3].to(points.dtype)
     center = world_from_cam[..., :3, 3].to(points.dtype)
-    return torch.einsum("...vhwi,...ij->...vhwj", points - center[..., None, None, None, :], rotation)
+    return turned(points - center[..., None, None, None, :], rotation.mT[..., None, None, None, :, :])
 
 
 def _exchange(values: Float[Tensor, "scene path view *rest"]) -> Float[Tensor, "row view *rest"]:

@@ -23,9 +23,9 @@ from worldline.models.layers.attention import CrossAttention
 from worldline.models.layers.blocks import DecoderBlock
 from worldline.models.layers.rope import apply_rope, grid_rope
 from worldline.models.mvdust3r import MVDust3r
+from worldline.train.correspondence import NO_MATCH
 
 HEADS = 2  # supervised heads per layer; the others stay free
-NO_MATCH = -1
 
 
 @dataclass

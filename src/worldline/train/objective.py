@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from worldline.models.mvdust3r import MVDust3r
 from worldline.train import losses
-from worldline.train.data import Batch
+from worldline.train.batches import Batch
 from worldline.train.matching import AttentionRecord, matching_loss
 from worldline.train.recipes import Stage, TrainRecipe
 

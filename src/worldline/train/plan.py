@@ -6,7 +6,7 @@ is traced with fake tensors: what autograd would keep is counted byte by byte, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -88,12 +88,6 @@ def plan_run(recipe: TrainRecipe, devices: int = 1, sharded: bool = False) -> Ru
     largest = max([total - inside, *map(_count, blocks)])
     stages = tuple(_plan_stage(recipe, stage) for stage in recipe.stages)
     return RunPlan(total, devices, sharded, largest, stages, recipe)
-
-
-def step_flops(recipe: TrainRecipe, views: int, size: int, references: int) -> int:
-    """Operations of forward and backward per scene."""
-    stage = Stage(until=1.0, size=size, views=(views, views), views_per_step=views, references=references)
-    return _plan_stage(replace(recipe, accumulate=1), stage).flops
 
 
 def _count(module: nn.Module) -> int:

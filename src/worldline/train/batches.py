@@ -1,0 +1,160 @@
+"""From drawn scenes to what a training step sees.
+
+A batch has two lives. A *draft* is decided on the processor: which views, mirrored or not, which change of colours; it
+holds 8-bit images and depths as stored. It is *developed* on the device that trains, where points, correspondences and
+colours of every pixel are computed in a few milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from worldline.errors import InputError
+from worldline.train.correspondence import Cameras, cameras_of, choose_views, overlap, token_matches, world_points
+from worldline.train.data import PosedImages, mirror, shrink
+from worldline.train.precise import turned
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one training step sees. World points: the loss moves them into the frame of each reference."""
+
+    images: Float[Tensor, "scene view 3 height width"]  # in [-1, 1]
+    points: Float[Tensor, "scene view height width 3"]
+    valid: Bool[Tensor, "scene view height width"]
+    world_from_cam: Float[Tensor, "scene view 4 4"]
+    matches: Int[Tensor, "scene view view token"]  # see token_matches; -1 = none
+
+    def __add__(self, other: Batch) -> Batch:
+        """The scenes of both."""
+        parts = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return Batch(*(torch.cat(pair) for pair in parts))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class ColorChange:
+    """Brightness, contrast, saturation, white balance, gamma and noise of the views of a batch."""
+
+    matrix: Float[Tensor, "scene view 3 3"]  # applied to colours in [0, 1]
+    offset: Float[Tensor, "scene view"]
+    gamma: Float[Tensor, "scene view"]
+    noise: Float[Tensor, "scene"]  # standard deviation
+    noise_seed: int
+
+    @classmethod
+    def draw(cls, scenes: int, views: int, rng: np.random.Generator) -> Self:
+        """Partly shared by a scene, partly drawn per view: different photos of one place differ in all of these."""
+        drawn = [_draw_colors(views, rng) for _ in range(scenes)]
+        matrix, offset, gamma, noise = (
+            torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*drawn, strict=True)
+        )
+        return cls(matrix, offset, gamma, noise, int(rng.integers(2**62)))
+
+    def apply(self, colors: Float[Tensor, "scene view height width 3"]) -> Float[Tensor, "scene view height width 3"]:
+        """Changed colours, in [0, 1] as the given ones."""
+        per_view = (..., None, None, None)
+        changed = turned(colors, self.matrix[:, :, None, None]) + self.offset[per_view]
+        changed = changed.clamp(1e-4, 1) ** self.gamma[per_view]
+        generator = torch.Generator(colors.device).manual_seed(self.noise_seed)
+        noise = torch.randn(colors.shape, generator=generator, device=colors.device)
+        return (changed + noise * self.noise[:, None, None, None, None]).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A batch before any pixel is computed."""
+
+    images: UInt8[Tensor, "scene view height width 3"]
+    depth: Float[Tensor, "scene view height width"]  # along the optical axis, as stored; 0 = invalid
+    cameras: Cameras
+    colors: ColorChange | None  # None: as they are
+
+    def to(self, device: torch.device | str) -> Draft:
+        """The same draft on another device."""
+        return self._with(lambda part: part.to(device, non_blocking=True))
+
+    def pinned(self) -> Draft:
+        """The same draft in page-locked memory, from where it moves to a CUDA device beside the computation."""
+        return self._with(Tensor.pin_memory)
+
+    def develop(self) -> Batch:
+        """Everything that a step needs, on the device of the draft."""
+        depth = self.depth.float()
+        valid = torch.isfinite(depth) & (depth > 0)
+        depth = torch.where(valid, depth, 0.0)
+        colors = self.images.float() / 255
+        if self.colors is not None:
+            colors = self.colors.apply(colors)
+        images = (2 * colors - 1).permute(0, 1, 4, 2, 3).contiguous()
+        points, matches = world_points(depth, self.cameras), token_matches(depth, self.cameras)
+        return Batch(images, points, valid, self.cameras.world_from_cam, matches)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Draft:
+        colors = self.colors
+        if colors is not None:
+            matrix, offset, gamma, noise = map(change, (colors.matrix, colors.offset, colors.gamma, colors.noise))
+            colors = ColorChange(matrix, offset, gamma, noise, colors.noise_seed)
+        return Draft(change(self.images), change(self.depth), Cameras(*map(change, self.cameras)), colors)
+
+
+def draw_batch(
+    scenes: Sequence[PosedImages],
+    rng: np.random.Generator,
+    views: int,
+    size: int,
+    least_overlap: tuple[float, float] = (0.15, 0.15),
+    augment: bool = True,
+) -> Draft:
+    """Of every scene ``views`` overlapping views in random order, ``size`` pixels wide, some mirrored, recoloured.
+
+    Raises:
+        InputError: a scene has too few views, or its images cannot be reduced to that size.
+    """
+    drawn: list[PosedImages] = []
+    for scene in scenes:
+        chosen = choose_views(overlap(scene), views, rng, rng.uniform(*least_overlap))
+        if len(chosen) < views:
+            raise InputError(
+                f"A step asks for {views} views, the data have {len(chosen)} per scene.", "Render more views per scene."
+            )
+        scene = shrink(scene.choose(chosen), size)
+        drawn.append(mirror(scene) if augment and rng.random() < 0.5 else scene)
+    cameras = cameras_of(
+        np.stack([scene.intrinsics for scene in drawn]), np.stack([scene.world_from_cam for scene in drawn])
+    )
+    return Draft(
+        torch.from_numpy(np.stack([scene.images for scene in drawn])),
+        torch.from_numpy(np.stack([scene.depth for scene in drawn])),
+        cameras,
+        ColorChange.draw(len(drawn), views, rng) if augment else None,
+    )
+
+
+def _draw_colors(
+    views: int, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "view 3 3"], Float[np.ndarray, "view"], Float[np.ndarray, "view"], np.ndarray]:
+    """Matrix, offset, gamma of every view, and the noise of the scene."""
+
+    def draw(spread: float) -> Float[np.ndarray, "view"]:
+        return spread * (0.7 * rng.standard_normal() + 0.7 * rng.standard_normal(views))
+
+    gain = np.exp(draw(0.18)[:, None] + np.stack([draw(0.06), draw(0.03), draw(0.06)], -1))
+    saturation = np.clip(1 + draw(0.25), 0, 2)
+    if rng.random() < 0.05:
+        saturation = np.zeros(views)
+    contrast, gamma = np.exp(draw(0.15)), np.exp(draw(0.12))
+    mix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * _LUMA
+    return (gain * contrast[:, None])[:, :, None] * mix, 0.5 * (1 - contrast), gamma, np.abs(draw(0.012)[0])
