@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -121,7 +121,7 @@ def hoop(
     angles = np.linspace(*span, count + 1)
     flat = np.stack([np.cos(angles), np.zeros(count + 1), np.sin(angles)], -1) * radius
     points = center + flat @ yaw_matrix(yaw).T
-    return [tube(tuple(a), tuple(b), thick, mat) for a, b in zip(points[:-1], points[1:], strict=True)]
+    return [tube(tuple(a), tuple(b), thick, mat) for a, b in pairwise(points)]
 
 
 def flight(half: float, depth: float, rise: float, steps: int, mat: int) -> list[Part]:
