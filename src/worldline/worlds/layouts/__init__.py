@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from worldline.worlds.layouts import dynamic, objects, rooms, street
+from worldline.worlds.layouts import dynamic, objects, outdoor, rooms, street
 from worldline.worlds.options import Shooting, Streams, WorldOptions
 from worldline.worlds.world import World
 
@@ -23,6 +23,7 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "rooms": Layout(1, rooms.build, ("photos", "video", "walk", "orbit"), "furnished rooms"),
     "objects": Layout(2, objects.build, ("photos", "video", "walk", "orbit"), "things on a table, from close by"),
+    "outdoor": Layout(3, outdoor.build, ("photos", "video", "walk", "orbit"), "courts, squares and gardens"),
     "dynamic": Layout(
         5, dynamic.build, ("photos", "video", "walk", "orbit"), "things that move in rooms, halls, yards"
     ),
