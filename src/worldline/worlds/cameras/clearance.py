@@ -52,6 +52,16 @@ class Surroundings:
         bodies = np.unique(solids.body[solids.body != STILL]).tolist() if self.poses else []
         return {body: choose_rows(solids, solids.body == body) for body in bodies}
 
+    @cached_property
+    def _balls(self) -> tuple[Float64[np.ndarray, "b 3"], Float64[np.ndarray, "b"]]:
+        """Balls in the frames of the bodies that hold their solids."""
+        middle = np.array([solids.center.mean(0) for solids in self._carried.values()])
+        radius = [
+            (np.linalg.norm(solids.center - m, axis=1) + np.linalg.norm(solids.half, axis=1)).max()
+            for m, solids in zip(middle, self._carried.values(), strict=True)
+        ]
+        return middle, np.array(radius)
+
     @property
     def bodies(self) -> list[int]:
         """Bodies that can move."""
@@ -71,11 +81,16 @@ class Surroundings:
         if self.poses is None or not self._carried:
             return free
         moments, back = np.unique(clock, return_inverse=True)
-        carry = self.poses(moments)
-        for body, solids in self._carried.items():
-            pose = carry[back, body]
-            local = np.einsum("nji,nj->ni", pose[:, :3, :3], points - pose[:, :3, 3])
-            free &= distance_to_solids(local, solids) >= keep
+        carry = self.poses(moments)[back][:, self.bodies]
+        middle, radius = self._balls
+        centers = np.einsum("nbij,bj->nbi", carry[..., :3, :3], middle) + carry[..., :3, 3]
+        close = ((points[:, None] - centers) ** 2).sum(-1) < (keep + radius) ** 2
+        for index, solids in enumerate(self._carried.values()):
+            near = np.flatnonzero(close[:, index] & free)
+            if len(near):
+                pose = carry[near, index]
+                local = np.einsum("nji,nj->ni", pose[:, :3, :3], points[near] - pose[:, :3, 3])
+                free[near] = distance_to_solids(local, solids) >= keep
         return free
 
     def centers(self, clock: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t b 3"]:
@@ -83,7 +98,7 @@ class Surroundings:
         if self.poses is None or not self._carried:
             return np.zeros((len(clock), 0, 3))
         carry = self.poses(clock)[:, self.bodies]
-        middle = np.array([solids.center.mean(0) for solids in self._carried.values()])
+        middle, _ = self._balls
         return np.einsum("tbij,bj->tbi", carry[..., :3, :3], middle) + carry[..., :3, 3]
 
     def at(self, clock: float) -> World:

@@ -85,7 +85,7 @@ class _Watcher:
         seen = self.around.judge(
             poses(np.repeat(eyes, _CHOICES, 0), aims[:, 0], aims[:, 1], np.zeros(2 * _CHOICES)), clock, self.fov
         )
-        good = np.minimum(seen.moving / 0.05, 1.0) if self.moved else 0.0
+        good = 1.5 * np.minimum(seen.moving / 0.06, 1.0) if self.moved else 0.0
         good += np.minimum(seen.things / plan.things, 1.0) + np.minimum(seen.middle / plan.middle, 1.0)
         turn = 0.0 if yaw is None else np.abs([wrap(a - yaw) for a in angles[:, 0]]) / np.pi
         score = 2.0 * good.reshape(2, -1).min(0) - 0.6 * turn + 0.5 * luck - 1.5 * (near < 0.8 * min(1.0, plan.middle))

@@ -74,7 +74,10 @@ def _draw(rng: np.random.Generator, space: Space, plan: PhotoPlan, narrow: float
     solids = space.around.world.primitives
     target = rng.uniform(plan.target_low, plan.target_high)
     pick, share = rng.random(), rng.random()
-    if pick < 0.5 and len(solids.center):
+    actors = space.around.centers(np.zeros(1))[0]
+    if pick < 0.75 and len(actors):
+        target = np.clip(actors[int(share * len(actors))], plan.target_low, plan.target_high)
+    elif pick < 0.5 and len(solids.center):
         thing = solids.center[int(share * len(solids.center))]
         if ((thing >= plan.target_low) & (thing <= plan.target_high)).all():
             target = thing
@@ -93,9 +96,10 @@ def _draw(rng: np.random.Generator, space: Space, plan: PhotoPlan, narrow: float
 
 
 def _merit(path: Circle, space: Space, plan: PhotoPlan, fov: float) -> float:
-    """How good the views along the way are, 0..2."""
+    """How good the views along the way are, 0..3."""
     places = path.at(np.linspace(0.0, 4.0, 4))
     yaw, pitch = angles_to(path.target - places)
     seen = space.around.judge(poses(places, yaw, pitch, 0 * yaw), 0.0, fov)
     good = np.minimum(seen.things / plan.things, 1.0) + np.minimum(seen.middle / plan.middle, 1.0)
+    good += np.minimum(seen.moving / 0.05, 1.0)
     return float(good.mean())

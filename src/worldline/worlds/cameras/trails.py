@@ -21,6 +21,7 @@ _LEAD = 3  # knots before the first instant, so that a clip begins in the middle
 _AHEAD = 5  # knots that a candidate is followed: three to come to a stop, two to stand there
 _SAMPLES = 6  # checked places per knot
 _DRAW = 0.4  # radians of turning that a walker takes upon himself for a metre of free way
+_NEAR = 2.5  # metres within which a moving thing is well seen
 _BEYOND = 2.0  # seconds that the way goes on behind the last instant
 
 _STEPS = np.arange(1, _AHEAD * _SAMPLES + 1) / _SAMPLES
@@ -84,22 +85,32 @@ def _extend(space: Space, start: np.ndarray, heading: float, end: float, propose
     knots, headings = [start] * 3, [heading] * 3
     while len(knots) - 3 < (end + _BEYOND) / KNOT + _LEAD + 1:
         candidates, faces = propose(knots, headings)
-        past = np.broadcast_to(np.array(knots[-3:]), (len(candidates), 3, 3))
-        future = np.repeat(candidates[:, None], _AHEAD, 1)
-        way = np.einsum("sk,nkj->nsj", _BASIS, np.concatenate([past, future], 1))
-        clock = np.maximum((len(knots) - 3 - _LEAD + _STEPS) * KNOT, 0.0)
-        free = space.free(way.reshape(-1, 3), np.tile(clock, len(candidates))).reshape(len(candidates), -1)
-        run = np.cumprod(free, 1).sum(1)  # how far each candidate gets
-        best = int(run.argmax())  # the first of the best
-        if run[best] < _SAMPLES:
-            raise InputError("A moving thing leaves the camera no way out.", "Use another seed.")
+        best = _first_clear(space, knots, candidates)
         knots.append(candidates[best])
         headings.append(float(faces[best]))
     return Trail(np.array(knots), np.array(headings))
 
 
+def _first_clear(space: Space, knots: list[np.ndarray], candidates: Float64[np.ndarray, "n 3"]) -> int:
+    """The first candidate behind which the camera can come to a stop, or the one that gets farthest."""
+    clock = np.maximum((len(knots) - 3 - _LEAD + _STEPS) * KNOT, 0.0)
+    runs: list[int] = []
+    for some in (candidates[:3], candidates[3:]):  # mostly the first few will do
+        past = np.broadcast_to(np.array(knots[-3:]), (len(some), 3, 3))
+        future = np.repeat(some[:, None], _AHEAD, 1)
+        way = np.einsum("sk,nkj->nsj", _BASIS, np.concatenate([past, future], 1))
+        free = space.free(way.reshape(-1, 3), np.tile(clock, len(some))).reshape(len(some), -1)
+        runs += np.cumprod(free, 1).sum(1).tolist()
+        if max(runs) == len(_STEPS):
+            break
+    best = int(np.argmax(runs))
+    if runs[best] < _SAMPLES:
+        raise InputError("A moving thing leaves the camera no way out.", "Use another seed.")
+    return best
+
+
 def _start(rng: np.random.Generator, space: Space, height: float | None) -> np.ndarray:
-    """A free place; those with free space around them are preferred."""
+    """A free place; those with free space around them and with moving things nearby are preferred."""
     points = rng.uniform(space.low, space.high, (160, 3))
     if height is not None:
         points[:, 2] = np.clip(height, space.low[2], space.high[2])
@@ -113,8 +124,12 @@ def _start(rng: np.random.Generator, space: Space, height: float | None) -> np.n
     angle = np.arange(8) * np.pi / 4
     ring = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1) for r in (0.5, 1.1)])
     near = (points[:, None] + ring).reshape(-1, 3)
-    roomy = space.free(near, np.zeros(len(near))).reshape(len(points), -1).mean(1) + 0.02
-    return points[rng.choice(len(points), p=roomy**2 / (roomy**2).sum())]
+    weight = (space.free(near, np.zeros(len(near))).reshape(len(points), -1).mean(1) + 0.02) ** 2
+    actors = space.around.centers(np.zeros(1))[0]
+    if len(actors):  # where something happens
+        away = np.linalg.norm(points[:, None] - actors, axis=-1).min(1)
+        weight *= np.where(away < _NEAR, 1.0, (_NEAR / away) ** 4)
+    return points[rng.choice(len(points), p=weight / weight.sum())]
 
 
 def wander(rng: np.random.Generator, space: Space, end: float, pace: float) -> Trail:

@@ -41,7 +41,7 @@ def build(streams: Streams, options: WorldOptions) -> World:
     rng = streams.scene
     place = draw_place(rng, options.size)
     cast = Cast(place.room, streams.motion)
-    _set_up(cast, place, int(rng.integers(3, 9)))
+    _set_up(cast, place, int(rng.integers(4, 11)))
     furnish(place, options.objects)
     for _ in range(int(rng.integers(0, 3))):
         _choose(rng, _AIR)(cast, Surroundings(_draft(place), cast.world_from_body))

@@ -49,8 +49,8 @@ def draw_place(rng: np.random.Generator, scale: float) -> Place:
     """One of the three, in fixed shares."""
     kind = rng.random()
     if kind < 0.4:
-        return _indoors(rng, 1.15 * scale, None)
-    return _indoors(rng, 1.5 * scale, rng.uniform(3.2, 5.0)) if kind < 0.7 else _yard(rng, scale)
+        return _indoors(rng, 1.05 * scale, None)
+    return _indoors(rng, 1.3 * scale, rng.uniform(3.2, 5.0)) if kind < 0.7 else _yard(rng, scale)
 
 
 def _indoors(rng: np.random.Generator, scale: float, height: float | None) -> Place:
@@ -112,7 +112,7 @@ _OUTDOORS: list[tuple[Maker, float]] = [
 def _yard(rng: np.random.Generator, scale: float) -> Place:
     """Open ground with a border of houses, walls and trees; the first light is the sun."""
     room = Room(rng, scale)
-    half = scale * rng.uniform([5.0, 5.0], [8.0, 8.0])
+    half = scale * rng.uniform(3.5, 6.5, 2)
     room.low, room.high = np.array([*-half, 0.0]), np.array([*half, 6.0])
     ground = paint(room.builder, rng, str(rng.choice(["paving", "asphalt", "ground", "grass", "concrete"])))
     for side in range(4):
