@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worldline.worlds.formats.ours import write
+from worldline.worlds.formats import write
 from worldline.worlds.layouts import LAYOUTS
 from worldline.worlds.options import WorldOptions
 from worldline.worlds.sampling import (
