@@ -15,14 +15,19 @@ from worldline.train.feed import first_request
 from worldline.train.loop import Run
 from worldline.weights.storage import load_model
 
+WORKER = Path(__file__).parent / "train_worker.py"
 STEPS = 5  # four of the plain stage, one of the fused one
 
 
-def torchrun(folder: Path, *options: str) -> None:
+def torchrun(*arguments: object) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "worldline", "train", "tiny", "-o", str(folder), *options]
+    command += [str(argument) for argument in arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def train(folder: Path, *options: str) -> None:
+    torchrun("-m", "worldline", "train", "tiny", "-o", folder, "--steps", STEPS, *options)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 
 
 def test_data_parallel_equals_the_union_of_the_batches(tmp_path: Path, together: dict[str, torch.Tensor]) -> None:
-    torchrun(tmp_path / "run", "--steps", str(STEPS))
+    train(tmp_path / "run")
     check(tmp_path / "run", together)
 
 
@@ -67,5 +72,25 @@ def test_data_parallel_equals_the_union_of_the_batches(tmp_path: Path, together:
 def test_sharded_training_equals_it_too_and_its_export_is_whole(
     tmp_path: Path, together: dict[str, torch.Tensor]
 ) -> None:
-    torchrun(tmp_path / "run", "--steps", str(STEPS), "--strategy", "fsdp")
+    train(tmp_path / "run", "--strategy", "fsdp")
     check(tmp_path / "run", together)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_that_one_process_stopped_goes_on_data_parallel(
+    tmp_path: Path, together: dict[str, torch.Tensor]
+) -> None:
+    torchrun(WORKER, "stop", tmp_path / "run", "fsdp")
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["progress"]["step"] == 3
+    train(tmp_path / "run", "--resume")
+    check(tmp_path / "run", together)
+
+
+@pytest.mark.slow
+def test_one_poisoned_process_makes_all_skip_the_step(tmp_path: Path) -> None:
+    torchrun(WORKER, "poison", tmp_path / "run", "ddp")
+    state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert state["progress"]["skipped"] == 1 and state["progress"]["step"] == STEPS
+    ranks = [torch.load(tmp_path / "run" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name, value in state["model"].items():
+        assert torch.isfinite(value).all() and torch.equal(ranks[0][name], ranks[1][name])
