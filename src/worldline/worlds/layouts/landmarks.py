@@ -13,6 +13,7 @@ from worldline.worlds.layouts.paints import paint
 from worldline.worlds.layouts.shapes import flight, frustum, settle
 from worldline.worlds.layouts.solids import ball, box, gable, prism, tapered, upright
 from worldline.worlds.layouts.wings import Look
+from worldline.worlds.layouts.yard import masonry
 from worldline.worlds.world import Builder, Part, Thing, yaw_matrix
 
 QUARTERS = (np.pi, np.pi / 2, 0.0, -np.pi / 2)  # yaw of what looks towards the origin from +y, +x, -y, -x
@@ -53,7 +54,7 @@ def house(builder: Builder, rng: np.random.Generator, look: Look, half: tuple[fl
 
 def temple(builder: Builder, rng: np.random.Generator, size: float) -> Thing:
     """Steps, a row of columns around a walled room, a beam and a pediment; sometimes a ruin without its roof."""
-    stone, wall = material(builder, rng, "stone"), material(builder, rng, "stone")
+    stone, wall = masonry(builder, rng), masonry(builder, rng)
     across, along = int(rng.integers(4, 7)), int(rng.integers(5, 8))
     pitch, radius, high = size * rng.uniform(1.4, 1.9), size * rng.uniform(0.24, 0.34), size * rng.uniform(3.2, 5.0)
     half = (0.5 * pitch * (across - 1) + 0.7, 0.5 * pitch * (along - 1) + 0.7)
@@ -142,7 +143,7 @@ def gate(builder: Builder, rng: np.random.Generator, look: Look, half: float) ->
 
 def stair(builder: Builder, rng: np.random.Generator, half: float, steps: int) -> Thing:
     """A flight of stairs up to a terrace with a parapet."""
-    stone, wall = material(builder, rng, "stone"), paint(builder, rng, "stone")
+    stone, wall = masonry(builder, rng), masonry(builder, rng)
     rise, run = 0.16 * steps, 0.34 * steps
     parts = flight(half, run, rise, steps, stone)
     parts.append(box((-half - 3.0, -3.0, 0), (half + 3.0, 0.0, rise), wall))

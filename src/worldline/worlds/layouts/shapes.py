@@ -13,6 +13,7 @@ from worldline.worlds.layouts.paints import paint
 from worldline.worlds.layouts.solids import box, polytope, tube, upright
 from worldline.worlds.world import (
     BOX,
+    CONE,
     CYLINDER,
     ELLIPSOID,
     POLYTOPE,
@@ -20,6 +21,7 @@ from worldline.worlds.world import (
     Part,
     Surface,
     Thing,
+    cone,
     material_slices,
     yaw_matrix,
 )
@@ -49,6 +51,11 @@ def extent(part: Part) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3
     if part.kind == POLYTOPE and part.planes is not None:
         corners = part.center + polytope_corners(part.planes) @ turn.T
         return corners.min(0), corners.max(0)
+    if part.kind == CONE and part.planes is not None:
+        axis, spread = turn[:, 2] * part.half[2], np.sqrt(np.clip(1 - turn[:, 2] ** 2, 0, 1))
+        rims = [(-axis, part.planes[0, 0]), (axis, part.planes[0, 1])]
+        low = np.minimum(*(middle - radius * spread for middle, radius in rims))
+        return part.center + low, part.center + np.maximum(*(middle + radius * spread for middle, radius in rims))
     if part.kind == BOX:
         reach = np.abs(turn) @ part.half
     elif part.kind == ELLIPSOID:
@@ -86,8 +93,10 @@ def pitched(angle: float) -> Float64[np.ndarray, "3 3"]:
 
 
 def frustum(x: float, y: float, low: float, high: float, radii: tuple[float, float], mat: int, sides: int = 10) -> Part:
-    """An upright pyramid trunk with many sides: radius at its foot and at its top (of the inscribed circles)."""
+    """An upright truncated cone, or a pyramid with few sides: radius at its foot and at its top (inscribed)."""
     rise = high - low
+    if sides > 8:
+        return cone(np.array([x, y, 0.5 * (low + high)]), *radii, 0.5 * rise, mat)
     length = np.hypot(rise, radii[0] - radii[1])
     angles = np.arange(sides) * 2 * np.pi / sides
     out = np.stack([np.cos(angles), np.sin(angles)], -1)

@@ -12,15 +12,13 @@ from worldline.worlds.world import Builder, Part, Surface, Thing, yaw_matrix
 
 def glaze(builder: Builder, rng: np.random.Generator) -> int:
     """Ceramics, enamel, plastic: plain and bright, or decorated."""
-    choice = rng.random()
-    if choice < 0.45:
-        return material(builder, rng, "thing", gloss=rng.uniform(0.0, 0.5))
-    return fine(builder, rng, "hue" if choice < 0.75 else "white", 0.2)
+    family = ("ceramic", "plastic", "thing", "toy")[int(rng.choice(4, p=[0.4, 0.25, 0.25, 0.1]))]
+    return material(builder, rng, family)
 
 
 def print_(builder: Builder, rng: np.random.Generator) -> int:
     """Printed paper or card: labels, packages, covers."""
-    return fine(builder, rng, "lettering", rng.uniform(0.08, 0.25))
+    return fine(builder, rng, "lettering" if rng.random() < 0.7 else "shopglass", rng.uniform(0.25, 0.6))
 
 
 def mug(builder: Builder, rng: np.random.Generator) -> Thing:
@@ -96,7 +94,7 @@ def jar(builder: Builder, rng: np.random.Generator) -> Thing:
 
 
 def _fruit(builder: Builder, rng: np.random.Generator, at: np.ndarray, radius: float) -> list[Part]:
-    hue = ("red", "yellow", "green", "autumn")[int(rng.integers(4))]
+    hue = ("red", "yellow", "green")[int(rng.integers(3))]
     skin = fine(builder, rng, hue, 0.1)
     squash = rng.uniform(0.85, 1.1)
     top = at + np.array([0, 0, radius * squash])
@@ -139,7 +137,7 @@ def bowl(builder: Builder, rng: np.random.Generator) -> Thing:
         level = rng.uniform(0.5, 0.8)
         parts.append(
             upright(
-                0, 0, 0.004, level * height, foot + (radius - foot) * level - 0.004, fine(builder, rng, "autumn", 0.1)
+                0, 0, 0.004, level * height, foot + (radius - foot) * level - 0.004, fine(builder, rng, "ground", 0.1)
             )
         )
     return settle(parts)

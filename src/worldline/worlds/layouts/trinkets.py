@@ -269,7 +269,7 @@ def tool(builder: Builder, rng: np.random.Generator) -> Thing:
 def toy_car(builder: Builder, rng: np.random.Generator) -> Thing:
     """A toy car or lorry."""
     half, wide, radius = rng.uniform(0.05, 0.1), rng.uniform(0.025, 0.04), rng.uniform(0.012, 0.018)
-    body, other, tyre = fine(builder, rng, "hue", 0.2), fine(builder, rng, "hue", 0.2), fine(builder, rng, "dark", 0.1)
+    body, other, tyre = material(builder, rng, "toy"), material(builder, rng, "toy"), fine(builder, rng, "dark", 0.1)
     parts = [box((-half, -wide, radius), (half, wide, radius + 0.03), body)]
     low = radius + 0.03
     if rng.random() < 0.5:
@@ -296,9 +296,9 @@ def blocks(builder: Builder, rng: np.random.Generator) -> Thing:
             turn = yaw_matrix(rng.normal(0, 0.25))
             half = np.array([0.5 * unit * rng.uniform(0.9, 1.3), 0.5 * unit, 0.5 * unit])
             shift = np.array([*rng.normal(0, 0.08 * unit, 2), (index + 0.5) * unit])
-            parts.append(Part(BOX, shift, half, glaze(builder, rng), turn))
+            parts.append(Part(BOX, shift, half, material(builder, rng, "toy"), turn))
     elif choice == 1:
-        wall, cover, dark = glaze(builder, rng), fine(builder, rng, "tiles", 0.08), fine(builder, rng, "door", 0.1)
+        wall, cover, dark = material(builder, rng, "toy"), fine(builder, rng, "tiles", 0.08), fine(builder, rng, "door", 0.1)
         half, tall = (2 * unit, 1.4 * unit), 2 * unit
         parts = [box((-half[0], -half[1], 0), (half[0], half[1], tall), wall), gable((1.1 * half[0], 1.1 * half[1]), tall, 1.3 * unit, cover),
                  box((-0.35 * unit, half[1], 0), (0.35 * unit, half[1] + 0.003, 1.2 * unit), dark)]  # fmt: skip

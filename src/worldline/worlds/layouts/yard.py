@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
+from worldline.worlds.appearance import palettes
 from worldline.worlds.appearance.materials import material
 from worldline.worlds.layouts import roadside
 from worldline.worlds.layouts.paints import paint
 from worldline.worlds.layouts.shapes import frustum, pitched, settle, vessel
 from worldline.worlds.layouts.solids import ball, box, gable, tube, upright
-from worldline.worlds.world import ELLIPSOID, Builder, Part, Thing, random_rotation, yaw_matrix
+from worldline.worlds.world import ELLIPSOID, Builder, Part, Thing, material_slices, random_rotation, yaw_matrix
+
+_COLUMNS = material_slices()
+
+
+def leafy(builder: Builder, rng: np.random.Generator) -> int:
+    """Leaves that are green for once, whatever the season."""
+    mat = material(builder, rng, "foliage")
+    row, colors = builder.material_rows[mat], palettes.draw(rng, "leaves")
+    for name, color in zip(("color_a", "color_b", "color_c"), colors, strict=True):
+        row[_COLUMNS[name]] = color
+    return mat
+
+
+def masonry(builder: Builder, rng: np.random.Generator) -> int:
+    """What monuments, basins and columns are made of: mostly calm and pale."""
+    if rng.random() < 0.35:
+        return material(builder, rng, "stone")
+    return paint(builder, rng, ("stone", "plaster", "concrete")[int(rng.integers(3))])
 
 
 def _statue(rng: np.random.Generator, z: float, mat: int, s: float) -> list[Part]:
@@ -44,7 +63,7 @@ def _statue(rng: np.random.Generator, z: float, mat: int, s: float) -> list[Part
 
 def fountain(builder: Builder, rng: np.random.Generator) -> Thing:
     """A basin with water, and a column with bowls or a figure in its middle."""
-    stone, water = material(builder, rng, "stone"), material(builder, rng, "water")
+    stone, water = masonry(builder, rng), material(builder, rng, "water")
     radius, rim = rng.uniform(1.3, 2.6), rng.uniform(0.45, 0.7)
     parts = vessel((radius, radius), rim, 0.18, stone, 16)
     parts += [upright(0, 0, 0, 0.75 * rim, radius - 0.15, water), upright(0, 0, 0, 0.06, radius + 0.35, stone)]
@@ -62,7 +81,7 @@ def fountain(builder: Builder, rng: np.random.Generator) -> Thing:
 
 def monument(builder: Builder, rng: np.random.Generator) -> Thing:
     """A figure or an obelisk on a stepped pedestal."""
-    stone = material(builder, rng, "stone")
+    stone = masonry(builder, rng)
     bronze = material(builder, rng, "metal") if rng.random() < 0.5 else stone
     half, high = rng.uniform(0.5, 0.8), rng.uniform(0.9, 1.8)
     parts = [box((-half - 0.6, -half - 0.6, 0), (half + 0.6, half + 0.6, 0.18), stone), box((-half - 0.3, -half - 0.3, 0.18), (half + 0.3, half + 0.3, 0.36), stone),
@@ -125,7 +144,7 @@ def planter(builder: Builder, rng: np.random.Generator) -> Thing:
 
 def conifer(builder: Builder, rng: np.random.Generator) -> Thing:
     """A fir in tiers or a slim cypress."""
-    leaf, bark, high = material(builder, rng, "foliage"), material(builder, rng, "bark"), rng.uniform(3.0, 8.0)
+    leaf, bark, high = leafy(builder, rng), material(builder, rng, "bark"), rng.uniform(3.0, 8.0)
     if rng.random() < 0.4:
         wide = rng.uniform(0.07, 0.12) * high
         parts = [upright(0, 0, 0, 0.3 * high, 0.1, bark), frustum(0, 0, 0.06 * high, 0.5 * high, (0.75 * wide, wide), leaf, 10),
@@ -213,7 +232,7 @@ def pavilion(builder: Builder, rng: np.random.Generator) -> Thing:
             parts.append(ball(place, (rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.5), 0.18), leaf))
     elif choice == 1:
         parts.append(gable((half[0] + 0.3, half[1] + 0.3), high, 0.8, material(builder, rng, "roof")))
-        parts += [upright(0, 0, 0, 0.8, 0.55, material(builder, rng, "stone")), upright(0, 0, 0.8, 0.81, 0.45, paint(builder, rng, "dark")),
+        parts += [upright(0, 0, 0, 0.8, 0.55, masonry(builder, rng)), upright(0, 0, 0.8, 0.81, 0.45, paint(builder, rng, "dark")),
                   tube((-half[0], 0, 1.5), (half[0], 0, 1.5), 0.06, wood), upright(0, 0, 0.9, 1.2, 0.14, paint(builder, rng, "wood"))]  # fmt: skip
     else:
         parts.append(gable((half[0] + 0.35, half[1] + 0.35), high, 0.5, material(builder, rng, "cloth")))
@@ -239,7 +258,7 @@ def pavilion(builder: Builder, rng: np.random.Generator) -> Thing:
 
 def urn(builder: Builder, rng: np.random.Generator) -> Thing:
     """A vase on a post, or a stone ball."""
-    stone, high = material(builder, rng, "stone"), rng.uniform(0.6, 1.2)
+    stone, high = masonry(builder, rng), rng.uniform(0.6, 1.2)
     parts = [
         box((-0.22, -0.22, 0), (0.22, 0.22, high), stone),
         box((-0.27, -0.27, high), (0.27, 0.27, high + 0.08), stone),
