@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,6 +36,7 @@ class Surroundings:
 
     world: World
     poses: Poses | None
+    _last: dict[bytes, np.ndarray] = field(default_factory=dict, repr=False, compare=False)  # one entry
 
     @cached_property
     def _still(self) -> Primitives:
@@ -81,7 +82,7 @@ class Surroundings:
         if self.poses is None or not self._carried:
             return free
         moments, back = np.unique(clock, return_inverse=True)
-        carry = self.poses(moments)[back][:, self.bodies]
+        carry = self._carry(moments)[back]
         middle, radius = self._balls
         centers = np.einsum("nbij,bj->nbi", carry[..., :3, :3], middle) + carry[..., :3, 3]
         close = ((points[:, None] - centers) ** 2).sum(-1) < (keep + radius) ** 2
@@ -97,9 +98,17 @@ class Surroundings:
         """Middles of the bodies that can move, in the order of :attr:`bodies`, at some moments."""
         if self.poses is None or not self._carried:
             return np.zeros((len(clock), 0, 3))
-        carry = self.poses(clock)[:, self.bodies]
+        carry = self._carry(clock)
         middle, _ = self._balls
         return np.einsum("tbij,bj->tbi", carry[..., :3, :3], middle) + carry[..., :3, 3]
+
+    def _carry(self, clock: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t b 4 4"]:
+        """Poses of :attr:`bodies`; the answer to the same question again is remembered."""
+        key = clock.tobytes()
+        if key not in self._last:
+            self._last.clear()
+            self._last[key] = self.poses(clock)[:, self.bodies] if self.poses else np.zeros((len(clock), 0, 4, 4))
+        return self._last[key]
 
     def at(self, clock: float) -> World:
         """The world at one moment, everything in its place."""

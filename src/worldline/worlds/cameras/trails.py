@@ -19,7 +19,7 @@ from worldline.worlds.cameras.photos import PhotoPlan
 KNOT = 0.7  # seconds between knots
 _LEAD = 3  # knots before the first instant, so that a clip begins in the middle of a movement
 _AHEAD = 5  # knots that a candidate is followed: three to come to a stop, two to stand there
-_SAMPLES = 6  # checked places per knot
+_SAMPLES = 4  # checked places per knot
 _DRAW = 0.4  # radians of turning that a walker takes upon himself for a metre of free way
 _NEAR = 2.5  # metres within which a moving thing is well seen
 _BEYOND = 2.0  # seconds that the way goes on behind the last instant
@@ -114,7 +114,7 @@ def _start(rng: np.random.Generator, space: Space, height: float | None) -> np.n
     points = rng.uniform(space.low, space.high, (160, 3))
     if height is not None:
         points[:, 2] = np.clip(height, space.low[2], space.high[2])
-    clock = _STEPS[::3] * KNOT
+    clock = _STEPS[::2] * KNOT
     free = space.free(points, np.zeros(len(points)))
     points = points[free][:24]
     stays = space.free(np.repeat(points, len(clock), 0), np.tile(clock, len(points))) if len(points) else free[:0]
