@@ -25,10 +25,10 @@ VALIDATION_SCENES = 24
 
 @dataclass(frozen=True)
 class Train:
-    """Train a named recipe. Under torchrun all its processes train together; Ctrl-C stops with a checkpoint."""
+    """Options of the verb."""
 
-    recipe: tyro.conf.Positional[str]
-    """tiny, mini, mini-cuda, mvdust3r, mvdust3r-plus or mvdust3r-plus-mixed."""
+    recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
+    """A name of the list above."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the run: checkpoint, log.jsonl, tensorboard/, export/, rendered scenes."""
     resume: bool = False
@@ -58,8 +58,8 @@ class Train:
     """Background processes that render into the pool; 0 trains on what it holds."""
     render_device: str = "cpu"
     """Where producers render: cpu or cuda."""
-    max_gigabytes: float = 8.0
-    """The pool stops growing here."""
+    max_gigabytes: float | None = None
+    """The pool stops growing here. Default: the recipe's, 8 or 40."""
     workers: int | None = None
     """Threads that prepare batches."""
     seed: int | None = None
@@ -72,12 +72,20 @@ class Train:
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, start the producers, train, and say where the weights are."""
-    arguments = tyro.cli(Train, args=argv, prog="worldline train")
     import logging
 
     from worldline.cli.common import console
-    from worldline.train.catalog import find_recipe
+    from worldline.train.catalog import RECIPES, find_recipe
 
+    names = "\n".join(f"  {name}: {entry.says}" for name, entry in RECIPES.items())
+    arguments = tyro.cli(
+        Train,
+        args=argv,
+        prog="worldline train",
+        description=f"Train a named recipe; Ctrl-C stops with a checkpoint.\n\n{names}\n\nSeveral GPUs: "
+        "torchrun --nproc-per-node 8 -m worldline train RECIPE -o RUN",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     entry = find_recipe(arguments.recipe)
     recipe = recipe_of(arguments, entry)
     if arguments.dry_run:
@@ -89,7 +97,8 @@ def run(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO if first else logging.WARNING, format="%(asctime)s %(message)s")
     check_folder(recipe, arguments.resume)
     producers = entry.producers if arguments.producers is None else arguments.producers
-    with producing(arguments, recipe, producers if recipe.pool is not None else 0, first) as recipe:
+    limit = entry.pool_gigabytes if arguments.max_gigabytes is None else arguments.max_gigabytes
+    with producing(arguments, recipe, producers if recipe.pool is not None else 0, limit, first) as recipe:
         weights = train(recipe, arguments.resume)
     if first:
         console().print(f"weights: {weights}\nuse them: worldline reconstruct PHOTOS -o OUT --model {weights}")
@@ -120,11 +129,14 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
         changes["pool"] = None if arguments.pool == "none" else Path(arguments.pool)
     if not arguments.dry_run:
         changes["device"] = choose_device(arguments.device or recipe.device)
+        changes.setdefault("layouts", offered(recipe))
     return replace(recipe, **changes)
 
 
 @contextmanager
-def producing(arguments: Train, recipe: TrainRecipe, producers: int, first: bool) -> Iterator[TrainRecipe]:
+def producing(
+    arguments: Train, recipe: TrainRecipe, producers: int, gigabytes: float, first: bool
+) -> Iterator[TrainRecipe]:
     """Render into both pools in the background for as long as the block runs; wait until there is enough to start.
 
     Yields the recipe, without validation where its pool has no scenes.
@@ -135,9 +147,9 @@ def producing(arguments: Train, recipe: TrainRecipe, producers: int, first: bool
     processes: list[subprocess.Popen[bytes]] = []
     if pool is not None and validation is not None and producers and first:
         render = [sys.executable, "-m", "worldline.train.data"]
-        options = ["--layouts", ",".join(f"{name}={weight}" for name, weight in offered(recipe))]
+        options = ["--layouts", ",".join(f"{name}={weight}" for name, weight in recipe.layouts)]
         options += ["--views", str(recipe.scene_views), "--device", arguments.render_device]
-        limit = ["--max-gigabytes", str(arguments.max_gigabytes), "--stride", str(producers)]
+        limit = ["--max-gigabytes", str(gigabytes), "--stride", str(producers)]
         commands = [[*render, str(pool), *options, *limit, "--start", str(k)] for k in range(producers)]
         split = ["--split", "validation", "--count", str(VALIDATION_SCENES)]
         commands.append([*render, str(validation), *options, *split])
@@ -158,11 +170,11 @@ def producing(arguments: Train, recipe: TrainRecipe, producers: int, first: bool
             process.wait()
 
 
-def offered(recipe: TrainRecipe) -> list[tuple[str, float]]:
+def offered(recipe: TrainRecipe) -> tuple[tuple[str, float], ...]:
     """The layouts of a recipe that this version has."""
     from worldline.worlds import LAYOUTS
 
-    return [(name, weight) for name, weight in recipe.layouts if name in LAYOUTS]
+    return tuple((name, weight) for name, weight in recipe.layouts if name in LAYOUTS)
 
 
 def print_plan(arguments: Train, entry: NamedRecipe, recipe: TrainRecipe) -> None:
@@ -187,8 +199,8 @@ def print_plan(arguments: Train, entry: NamedRecipe, recipe: TrainRecipe) -> Non
             f"  per device: {stage.activation_bytes / GIB:.1f} GiB of activations, "
             f"{stage.flops / 1e12:.2f} TFLOP a step"
         )
-    parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in plan.memory.items() if size)
-    out.print(f"memory per device, GiB: {parts}; together {plan.total_bytes / GIB:.1f}")
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in plan.memory.items() if size)
+    out.print(f"memory per device, GiB: {parts}; together {plan.total_bytes / GIB:.2f}")
 
 
 def _length(plan: RunPlan) -> str:

@@ -23,6 +23,7 @@ class NamedRecipe:
     says: str  # one line for people
     devices: int = 1  # that the recipe was written for; more or fewer change the batch, not the schedule
     producers: int = 0  # processes that render into the pool while it trains
+    pool_gigabytes: float = 8.0  # the pool stops growing here
 
 
 def find_recipe(name: str) -> NamedRecipe:
@@ -39,7 +40,7 @@ def find_recipe(name: str) -> NamedRecipe:
 
 
 def tiny(output: Path) -> TrainRecipe:
-    """Seconds on a processor: a network of 0.1 M parameters that learns a few rooms by heart. For tests."""
+    """Seconds on a processor: a network of 0.4 M parameters that learns a few rooms by heart. For tests."""
     config = replace(
         MVDust3rConfig.mini(),
         encoder_dim=64, encoder_depth=1, encoder_heads=2, decoder_dim=64, decoder_depth=1, decoder_heads=2,
@@ -192,7 +193,9 @@ def _published(
 RECIPES: dict[str, NamedRecipe] = {
     "tiny": NamedRecipe(tiny, "seconds on a processor: does the machine train at all?"),
     "mini": NamedRecipe(mini_on_processor, "the small model on a processor, 90 minutes", producers=1),
-    "mini-cuda": NamedRecipe(mini_on_cuda, "the small model on one large GPU, 25 minutes", producers=10),
+    "mini-cuda": NamedRecipe(
+        mini_on_cuda, "the small model on one large GPU, 25 minutes", producers=10, pool_gigabytes=40
+    ),
     "mvdust3r": NamedRecipe(mvdust3r, "MV-DUSt3R at published size, from DUSt3R weights", devices=32),
     "mvdust3r-plus": NamedRecipe(mvdust3r_plus, "MV-DUSt3R+ at published size, stage 1, 4 paths", devices=64),
     "mvdust3r-plus-mixed": NamedRecipe(mvdust3r_plus_mixed, "MV-DUSt3R+ stage 2: from stage 1, 4-12 views", devices=64),
