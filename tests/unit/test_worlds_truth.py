@@ -56,6 +56,7 @@ def moving_world(*, camera_step: float = 0.05, open_air: bool = False, rig: bool
     for instant in range(INSTANTS):
         poses[instant, sliding, :3, 3] = np.array([-0.4, 3.0, 0.5]) + instant * STEP
         poses[instant, turning] = pose((1.5, 3.0, 0.4), yaw_matrix(0.3 + instant * SPIN))
+    drives = [pose((camera_step * instant, -1.0, 0.0), yaw_matrix(np.pi / 2)) for instant in range(INSTANTS)]
     views = [pose((camera_step * instant, -1.0, 1.0)) for instant in range(INSTANTS)]
     cameras, names = CameraSet.video(np.stack(views), np.pi / 2), ("camera",)
     if rig:  # a second camera half a metre to the right, instants first
@@ -72,7 +73,7 @@ def moving_world(*, camera_step: float = 0.05, open_air: bool = False, rig: bool
         light_position=np.array([[0.0, 0.0, 2.9]]), light_color=np.full((1, 3), 5.0),
         light_axis=np.array([[0.0, 0.0, -1.0]]), light_focus=np.zeros(1), light_radius=np.zeros(1),
         ambient=np.full(3, 0.3), cameras=cameras, photo=PhotoEffects.none(len(cameras.fov)), sensors=names,
-        world_from_rig=np.stack([pose((0.0, -1.0, 0.0), yaw_matrix(np.pi / 2))] * INSTANTS) if rig else None,
+        world_from_rig=np.stack(drives) if rig else None,
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from jaxtyping import Float64
 
 from worldline.errors import InputError
 from worldline.files import replacing_file, write_json
+from worldline.worlds.cameras.rigs import RIG_FROM_LIDAR
 from worldline.worlds.formats.nuscenes_tables import (
     Row,
     attribute_of,
@@ -37,7 +38,6 @@ from worldline.worlds.formats.nuscenes_tables import (
 from worldline.worlds.formats.plan import Plan, photo, photographs
 from worldline.worlds.rendering.views import intrinsics
 from worldline.worlds.truth import Instants, Sweep, boxes, sweep, visible_shares
-from worldline.worlds.truth.lidar import RIG_FROM_LIDAR
 from worldline.worlds.world import World
 
 LIDAR = "LIDAR_TOP"
@@ -52,13 +52,17 @@ def paths(world: World, root: Path, name: str) -> list[Path]:
 
 
 def check(world: World) -> None:
-    """Only rigs can be written.
+    """Only rigs can be written, whose cameras stay in place.
 
     Raises:
-        InputError: the world has no rig.
+        InputError: the world has no rig, or its cameras move on it.
     """
     if world.world_from_rig is None:
         raise InputError("nuScenes holds drives of a camera rig, and this world has none.", "Take the layout street.")
+    mounted = np.linalg.inv(world.world_from_rig)[world.cameras.frame] @ world.cameras.world_from_cam
+    for sensor in range(len(world.sensors)):
+        if np.ptp(mounted[world.cameras.sensor == sensor], axis=0).max() > 1e-6:
+            raise InputError(f"{world.sensors[sensor]} moves on its rig.", "nuScenes has one calibration per scene.")
 
 
 def finish(root: Path) -> None:

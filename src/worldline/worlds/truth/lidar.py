@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
 from worldline.errors import InputError
+from worldline.worlds.cameras.rigs import RIG_FROM_LIDAR
 from worldline.worlds.truth.rays import Instants
 from worldline.worlds.world import World, material_slices
 
@@ -47,10 +48,6 @@ class LidarModel:
 
 # 32 beams from -30.67 to +10.67 degrees in steps of 4/3, about 0.33 degrees between firings, good to 100 m
 HDL32E = LidarModel(tuple(-30.67 + 4.0 / 3.0 * ring for ring in range(32)), 1084)
-# on a roof: 0.94 m ahead of the rear axle, 1.84 m up; the rig's axes are x forward, y left, z up
-RIG_FROM_LIDAR: Float64[np.ndarray, "4 4"] = np.array(
-    [[0.0, 1.0, 0.0, 0.94], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.84], [0.0, 0.0, 0.0, 1.0]]
-)
 
 
 @dataclass(frozen=True)
