@@ -84,7 +84,7 @@ def populate(street: Street, rng: np.random.Generator, options: WorldOptions, in
 
 
 @dataclass(frozen=True)
-class _Lane:
+class Lane:
     """A track along the road, and where on it a station of the road is."""
 
     track: Track
@@ -96,12 +96,12 @@ class _Lane:
         return float(np.interp(self.direction * s, self.direction * self.stations, self.track.along))
 
 
-def _lane(road: Road, direction: int, d: np.ndarray | float, span: tuple[float, float], z: np.ndarray | float) -> _Lane:
+def _lane(road: Road, direction: int, d: np.ndarray | float, span: tuple[float, float], z: np.ndarray | float) -> Lane:
     """A track at an offset from the centre line; ``d`` and ``z`` may vary along it."""
     stations = np.linspace(*span, int((span[1] - span[0]) / _PACE) + 2)
     d, z = np.broadcast_to(d, stations.shape), np.broadcast_to(z, stations.shape)
     points = np.concatenate([road.place(stations, d), z[:, None]], 1)[::direction]
-    return _Lane(Track.through(points), stations[::direction], direction)
+    return Lane(Track.through(points), stations[::direction], direction)
 
 
 def _grid(span: tuple[float, float]) -> Float64[np.ndarray, "k"]:
@@ -109,7 +109,7 @@ def _grid(span: tuple[float, float]) -> Float64[np.ndarray, "k"]:
     return np.linspace(*span, int((span[1] - span[0]) / _PACE) + 2)
 
 
-def _car_lane(road: Road, rng: np.random.Generator, direction: int, d: float, room: float) -> _Lane:
+def car_lane(road: Road, rng: np.random.Generator, direction: int, d: float, room: float) -> Lane:
     """A lane in which one drives not quite straight: within ``room`` metres to each side."""
     span = (-0.5 * road.length + 2.0, 0.5 * road.length + 4.0)
     wave = room * rng.uniform(0.2, 1.0) * np.sin(2 * np.pi * _grid(span) / rng.uniform(50.0, 120.0) + rng.uniform(0, 6))
@@ -126,19 +126,19 @@ def _crowd(
         offsets = road.lane_offsets(direction)
         mine = int(rng.integers(len(offsets))) if direction > 0 else -1
         for index, d in enumerate(offsets):
-            lane = _car_lane(road, rng, direction, d, 0.15)
+            lane = car_lane(road, rng, direction, d, 0.15)
             if index == mine:
-                own = _own_car(road, rng, lane)
+                own = own_car(road, rng, lane)
             candidates += _queue(street, rng, lane, busy, own if index == mine else None)
         if road.cycle:
-            lane = _car_lane(road, rng, direction, -direction * (road.lanes * road.lane + 0.5 * road.cycle), 0.1)
+            lane = car_lane(road, rng, direction, -direction * (road.lanes * road.lane + 0.5 * road.cycle), 0.1)
             candidates += _riders(street, rng, lane)
     assert own is not None  # there is a lane in direction 1
     candidates += _cross_traffic(street, rng) + _walkers(street, rng, busy) + _crossing_walkers(street, rng)
     return own, candidates
 
 
-def _own_car(road: Road, rng: np.random.Generator, lane: _Lane) -> Agent:
+def own_car(road: Road, rng: np.random.Generator, lane: Lane) -> Agent:
     """The car with the cameras; early in the street, so that it has some way to go."""
     back, front, half_width = rigs.RIG_FOOTPRINT
     start, wish = lane.at(-0.5 * road.length + rng.uniform(6.0, 0.3 * road.length)), rng.uniform(5.0, 13.5)
@@ -149,7 +149,7 @@ def _own_car(road: Road, rng: np.random.Generator, lane: _Lane) -> Agent:
     return own
 
 
-def _stop(road: Road, lane: _Lane, agent: Agent) -> float:
+def _stop(road: Road, lane: Lane, agent: Agent) -> float:
     """Where the front of somebody must halt for a red light; infinite when it is green or behind him."""
     if road.crossroad is None or not road.crossroad.red:
         return np.inf
@@ -157,7 +157,7 @@ def _stop(road: Road, lane: _Lane, agent: Agent) -> float:
     return line if agent.start + agent.ahead <= line else np.inf
 
 
-def _queue(street: Street, rng: np.random.Generator, lane: _Lane, busy: float, own: Agent | None) -> list[_Candidate]:
+def _queue(street: Street, rng: np.random.Generator, lane: Lane, busy: float, own: Agent | None) -> list[_Candidate]:
     """Vehicles of a lane: some wait or just waited at the light, the others drive."""
     road, fresh, cross = street.road, [], street.road.crossroad
     forbidden = [] if own is None else [(own.start - own.behind - 7.0, own.start + own.ahead + 9.0)]
@@ -188,7 +188,7 @@ def _queue(street: Street, rng: np.random.Generator, lane: _Lane, busy: float, o
     return fresh
 
 
-def _driver(car: Assembly, lane: _Lane, at: float, speed: float, rng: np.random.Generator) -> Agent:
+def _driver(car: Assembly, lane: Lane, at: float, speed: float, rng: np.random.Generator) -> Agent:
     """Somebody in a vehicle; ``speed`` is a share of what he wishes."""
     wish = rng.uniform(5.0, _TOP_SPEED)
     return Agent(lane.track, at, speed * wish, wish, DRIVER, car.half[0], car.half[0], car.half[1])
@@ -207,7 +207,7 @@ def _calm_start(agents: list[Agent]) -> None:
         ahead = agent
 
 
-def _riders(street: Street, rng: np.random.Generator, lane: _Lane) -> list[_Candidate]:
+def _riders(street: Street, rng: np.random.Generator, lane: Lane) -> list[_Candidate]:
     """Cyclists in their own lane."""
     riders = []
     for p in np.cumsum(rng.uniform(6.0, 60.0, int(rng.integers(0, 4)))):

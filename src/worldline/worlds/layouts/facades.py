@@ -50,7 +50,13 @@ _STYLES: dict[str, tuple[tuple[int, int], tuple[float, float], tuple[str, ...]]]
     "block": ((2, 7), (2.4, 4.0), ("concrete", "plaster", "brick")),
     "office": ((2, 9), (1.6, 3.4), ("concrete", "cladding", "stone")),
     "house": ((0, 1), (2.2, 3.4), ("plaster", "brick", "cladding", "painted")),
+    "shed": ((0, 0), (3.0, 4.0), ("cladding", "concrete", "brick")),
 }
+
+
+def _wall(builder: Builder, rng: np.random.Generator, style: str) -> int:
+    families = _STYLES[style][2]
+    return paint(builder, rng, families[int(rng.integers(len(families)))])
 
 
 def building(
@@ -66,11 +72,11 @@ def building(
         depth: extent away from it.
         style: name in ``STYLES``.
         storeys: floors above the ground floor; None: drawn.
-        plain: for the background: half the columns, no shops, ledges or balconies.
+        plain: for the background: windows are painted or fewer, no shops, ledges or balconies.
     """
     if style == "shed":
         return _shed(builder, rng, width, depth)
-    span, pitch, families = _STYLES[style]
+    span, pitch, _ = _STYLES[style]
     storeys = int(rng.integers(span[0], span[1] + 1)) if storeys is None else storeys
     ground = rng.uniform(2.6, 3.0) if style == "house" else rng.uniform(3.0, 4.4)
     columns = max(1, round(width / (rng.uniform(*pitch) * (1.6 if plain else 1.0))))
@@ -79,10 +85,14 @@ def building(
         glass = rng.uniform(0.7, 0.93), rng.uniform(0.5, 0.75)
     plan = Facade(0.5 * width, 0.5 * depth - RELIEF, ground, rng.uniform(2.5, 3.5), storeys, columns, glass,
                   rng.uniform(0.5, 0.75))  # fmt: skip
-    wall, trim = paint(builder, rng, families[int(rng.integers(len(families)))]), paint(builder, rng, "trim")
+    wall, trim = _wall(builder, rng, style), paint(builder, rng, "trim")
     shop = style != "house" and not plain and rng.random() < 0.55
+    painted = plain and rng.random() < 0.6
+    if painted:
+        wall = paint(builder, rng, "windows")
     parts = [box((-plan.half, -0.5 * depth, 0.0), (plan.half, plan.front, plan.top), wall)]
-    parts += _window_grid(builder, rng, plan, wall, trim, shop, plain)
+    if not painted:
+        parts += _window_grid(builder, rng, plan, wall, trim, shop, plain)
     if shop:
         parts += _shops(builder, rng, plan, trim)
     else:
@@ -231,11 +241,11 @@ def _roof(
 
 def _shed(builder: Builder, rng: np.random.Generator, width: float, depth: float) -> Thing:
     """A garage or a store: one storey, roller doors."""
-    high, wall = rng.uniform(2.6, 5.0), paint(builder, rng, "cladding" if rng.random() < 0.5 else "concrete")
+    high, wall = rng.uniform(2.6, 5.0), _wall(builder, rng, "shed")
     half = (0.5 * width, 0.5 * depth)
     parts = [box((-half[0], -half[1], 0.0), (half[0], half[1], high), wall)]
     count = max(1, int(width / rng.uniform(3.2, 4.5)))
-    cell, gate = width / count, paint(builder, rng, "cladding")
+    cell, gate = width / count, paint(builder, rng, "shopfront")
     for index in range(count):
         x = -half[0] + (index + 0.5) * cell
         parts.append(

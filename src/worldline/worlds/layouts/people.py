@@ -92,7 +92,7 @@ def pedestrian(builder: Builder, rng: np.random.Generator) -> Assembly:
 def cyclist(builder: Builder, rng: np.random.Generator) -> Assembly:
     """A person on a bicycle; the legs follow the pedals."""
     top, trousers, skin, hair, shoe = _clothes(builder, rng)
-    frame, tyre, rim = paint(builder, rng, "hue"), paint(builder, rng, "dark"), paint(builder, rng, "chrome")
+    frame, tyre, rim = paint(builder, rng, "hue"), paint(builder, rng, "tyre"), paint(builder, rng, "metal")
     radius, base, crank = 0.34, rng.uniform(1.0, 1.08), (0.0, 0.29)
     rear, front = -0.45, base - 0.45
     seat, bar, hip = (-0.2, 0.93), (front - 0.18, 1.02), (-0.2, 1.0)

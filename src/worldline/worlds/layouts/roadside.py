@@ -16,7 +16,7 @@ def tree(builder: Builder, rng: np.random.Generator, scale: float = 1.0) -> Thin
     """A broad-leaved tree, or a slim one in tiers."""
     height, trunk = scale * rng.uniform(4.0, 9.0), scale * rng.uniform(0.08, 0.22)
     bark = paint(builder, rng, "bark")
-    leaves = [paint(builder, rng, "autumn" if rng.random() < 0.12 else "leaves")]
+    leaves = [paint(builder, rng, "autumn" if rng.random() < 0.1 else "leaves")]
     leaves.append(leaves[0] if rng.random() < 0.6 else paint(builder, rng, "leaves"))
     parts: list[Part] = []
     if rng.random() < 0.2:  # tiers
@@ -119,7 +119,7 @@ def sign(builder: Builder, rng: np.random.Generator) -> Thing:
     """A traffic sign on a post, facing -x."""
     metal, high = paint(builder, rng, "metal"), rng.uniform(2.1, 2.8)
     edge, field = (("red", "white"), ("blue", "white"), ("red", "yellow"), ("white", "blue"))[int(rng.integers(4))]
-    outer, inner = paint(builder, rng, edge), paint(builder, rng, field if rng.random() < 0.7 else "lettering")
+    outer, inner = paint(builder, rng, edge), paint(builder, rng, field if rng.random() < 0.4 else "traffic sign")
     parts = [upright(0, 0, 0, high + 0.3, 0.035, metal)]
     if rng.random() < 0.5:
         parts += [

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from worldline.worlds.layouts.movers import ground_pose
 
 STEP = 0.1  # longest step of the simulation, seconds
+_SHORT = 0.4  # metres before a line at which the front halts
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def follow(agents: list[Agent], instants: int, between: float) -> tuple[Course, 
         pull = accelerate * (1.0 - (speed / wanted.clip(0.1)) ** 4)
         for gap, closing in (
             (np.where(leader >= 0, at[leader] - behind[leader] - at - ahead, np.inf), speed - speed[leader]),
-            (stop + rest - at - ahead, speed),  # the line itself is where the front halts
+            (stop + rest - _SHORT - at - ahead, speed),
         ):
             needed = rest + (speed * headway + speed * closing / (2 * np.sqrt(accelerate * brake))).clip(0.0)
             pull = pull - accelerate * (needed / gap.clip(0.05)) ** 2

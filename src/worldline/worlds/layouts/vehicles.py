@@ -20,7 +20,7 @@ def _axles(
     builder: Builder, rng: np.random.Generator, places: Sequence[float], radius: float, half_width: float
 ) -> tuple[list[list[Part]], Joints]:
     """Two wheels per axle, each axle in its own frame, and how they turn. A bar across the rims shows it."""
-    tyre, rim, dark = paint(builder, rng, "dark"), paint(builder, rng, "chrome"), paint(builder, rng, "dark")
+    tyre, rim, dark = paint(builder, rng, "tyre"), paint(builder, rng, "chrome"), paint(builder, rng, "dark")
     width = rng.uniform(0.18, 0.24)
     groups = []
     for _ in places:
