@@ -83,7 +83,7 @@ def square(site: Site) -> None:
         while left < length - 3.5:
             width = min(rng.uniform(6.0, 13.0), length - left)
             look = site.look if rng.random() < 0.15 else wings.draw_look(site.builder, rng)
-            _wing(site, int(side), width, rng.uniform(6.0, 10.0), left + 0.5 * width, int(rng.integers(1, 5)), look)
+            _wing(site, int(side), width, rng.uniform(6.0, 10.0), left + 0.5 * width, int(rng.integers(1, 4)), look)
             left += width
     for side in set(range(4)) - set(rows.tolist()):
         _border(site, side)

@@ -112,8 +112,7 @@ def wing(
     parts = [box((-front.half, back, 0.0), (front.half, inner, look.ground), look.wall)]
     if storeys:
         parts.append(box((-front.half, back, look.ground), (front.half, front.y - RELIEF, front.top), look.wall))
-    for row in range(storeys):
-        parts += _storey(front, row)
+        parts += _windows(front)
     if open_:
         parts += _arcade(front, inner) if ground == "arcade" else _colonnade(front, inner)
     else:
@@ -139,27 +138,44 @@ def _holes(front: Front, low: float, high: float, bottom: float, top: float, sha
     return parts
 
 
-def _storey(front: Front, row: int) -> list[Part]:
-    """Windows of one storey with their bars, surrounds and shutters."""
-    look, (low, high) = front.look, front.opening(row)
-    bottom, deep = look.ground + row * look.storey, front.y - RELIEF
-    parts = [box((-front.half, deep, low), (front.half, deep + 0.02, high), look.pane)]
-    parts += _holes(front, bottom, bottom + look.storey, low, high, look.window[0], look.wall)
+def _windows(front: Front) -> list[Part]:
+    """All storeys above the ground floor: panes, piers over the whole height, bands that stand a little before them."""
+    look, deep, parts = front.look, front.y - RELIEF, []
+    heights = [front.opening(row) for row in range(front.storeys)]
+    edges = [look.ground, *(z for pair in heights for z in pair), front.top]
+    for low, high in zip(edges[::2], edges[1::2], strict=True):
+        parts.append(box((-front.half, deep, low), (front.half, front.y, high), look.wall))
     half = 0.5 * front.cell * look.window[0]
-    if look.bars:
-        parts.append(box((-front.half, deep, low + 0.65 * (high - low)),
-                         (front.half, deep + 0.06, low + 0.65 * (high - low) + 0.05), look.trim))  # fmt: skip
-    for column in range(front.columns):
-        x = front.middle(column)
+    for column in range(front.columns + 1):
+        x = -front.half + column * front.cell
+        left, right = max(x - 0.5 * front.cell + half, -front.half), min(x + 0.5 * front.cell - half, front.half)
+        parts.append(box((left, deep, heights[0][0]), (right, front.y - 0.012, heights[-1][1]), look.wall))
+    for low, high in heights:
+        parts.append(box((-front.half, deep, low), (front.half, deep + 0.02, high), look.pane))
         if look.bars:
-            parts.append(box((x - 0.03, deep, low), (x + 0.03, deep + 0.07, high), look.trim))
-        parts.append(box((x - half - 0.08, front.y, low - 0.09), (x + half + 0.08, front.y + 0.09, low), look.trim))
-        if look.surrounds:
-            parts.append(box((x - half - 0.1, front.y, high), (x + half + 0.1, front.y + 0.06, high + 0.16), look.trim))
-        if look.shutters:
-            for side in (-1, 1):
-                a, b = sorted((x + side * half, x + side * min(1.95 * half, 0.48 * front.cell)))
-                parts.append(box((a, front.y, low), (b, front.y + 0.05, high), look.shutter))
+            bar = low + 0.65 * (high - low)
+            parts.append(box((-front.half, deep, bar), (front.half, deep + 0.06, bar + 0.05), look.trim))
+        if not look.shutters:
+            parts.append(box((-front.half, front.y, low - 0.09), (front.half, front.y + 0.09, low), look.trim))
+    if look.bars:
+        for column in range(front.columns):
+            x = front.middle(column)
+            parts.append(box((x - 0.03, deep, heights[0][0]), (x + 0.03, deep + 0.07, heights[-1][1]), look.trim))
+    if front.columns * front.storeys <= 18:  # more would cost more than they show
+        parts += [part for low, high in heights for x in map(front.middle, range(front.columns))
+                  for part in _dressing(front, x, half, low, high)]  # fmt: skip
+    return parts
+
+
+def _dressing(front: Front, x: float, half: float, low: float, high: float) -> list[Part]:
+    """Lintel and shutters of one window."""
+    look, parts = front.look, []
+    if look.surrounds:
+        parts.append(box((x - half - 0.1, front.y, high), (x + half + 0.1, front.y + 0.06, high + 0.16), look.trim))
+    if look.shutters:
+        for side in (-1, 1):
+            a, b = sorted((x + side * half, x + side * min(1.95 * half, 0.48 * front.cell)))
+            parts.append(box((a, front.y, low), (b, front.y + 0.05, high), look.shutter))
     return parts
 
 
@@ -257,7 +273,7 @@ def _balconies(rng: np.random.Generator, front: Front) -> list[Part]:
     solid = rng.random() < 0.4
     for row in range(front.storeys):
         floor = look.ground + row * look.storey
-        for column in np.flatnonzero(chosen)[:3]:
+        for column in np.flatnonzero(chosen)[: 6 // front.storeys]:
             x, far = front.middle(int(column)), front.y + out
             parts += [
                 box((x - wide, front.y, floor - 0.14), (x + wide, far, floor + 0.02), look.trim),
@@ -301,11 +317,11 @@ def _ornaments(front: Front) -> list[Part]:
             )
         )
     if look.quoins:
-        for index in range(int((front.top - 0.5) / 0.55)):
+        for index in range(int((front.top - 0.5) / 0.8)):
             long = 0.5 if index % 2 else 0.32
             for x in (-front.half, front.half - long):
                 parts.append(
-                    box((x, front.y - 0.1, 0.55 * index), (x + long, front.y + 0.035, 0.55 * index + 0.5), look.base)
+                    box((x, front.y - 0.1, 0.8 * index), (x + long, front.y + 0.035, 0.8 * index + 0.74), look.base)
                 )
     return parts
 
@@ -329,7 +345,7 @@ def _roof(builder: Builder, rng: np.random.Generator, front: Front, back: float)
         parts = [tapered(half, top, top + rise, (0.6, 0.7), look.roof)]
     slope = rise / half[1] if look.roof_kind != "mansard" else rise / 0.7
     for column in range(front.columns):
-        if rng.random() < (0.8 if look.roof_kind == "mansard" else 0.3) and rise > 1.6:
+        if rng.random() < (0.6 if look.roof_kind == "mansard" else 0.2) and rise > 1.6:
             x, z = front.middle(column), top + 0.35
             y = half[1] - 0.35 / slope - 0.25
             parts += [box((x - 0.55, y - 1.1, z - 0.1), (x + 0.55, y, z + 1.1), look.trim),
