@@ -168,6 +168,27 @@ def test_the_rooms_suite_reports_the_model_beside_its_baselines(untrained: Recon
     assert all(entry["alignment"] for entry in stated.values())
 
 
+def test_a_scene_that_cannot_be_photographed_is_left_out(
+    untrained: Reconstructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = worlds.sample
+
+    def crowded(layout: str, seed: int, **keywords: object) -> worlds.WorldSample:
+        if seed == worlds.TEST_SEEDS[0] or keywords["views"] == 3:
+            raise InputError("no place for the photographer", "take another seed")
+        return real(layout, seed, **keywords)
+
+    monkeypatch.setattr(worlds, "sample", crowded)
+    said: list[str] = []
+    report = evaluate_worlds({"m": untrained}, scenes=2, counts=(2,), baselines=(), say=said.append)
+    assert [trial.trial for trial in report.trials] == [str(worlds.TEST_SEEDS[1])]
+    assert "no place for the photographer" in said[0]
+    with pytest.raises(InputError, match="no place"):
+        evaluate_worlds({"m": untrained}, scenes=2, counts=(3,), baselines=())
+    with pytest.raises(InputError, match="Unknown layout 'moon'"):
+        evaluate_worlds({"m": untrained}, "moon", scenes=2)
+
+
 def test_two_models_are_compared_on_the_same_scenes(untrained: Reconstructor) -> None:
     torch.manual_seed(1)
     other = Reconstructor(MVDust3r(MVDust3rConfig.mini()).eval(), name="other", device="cpu", image_size=SIZE - 16)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("rooms", "objects", "outdoor", "street", "dynamic")
 ALL_BASELINES = tuple(BASELINES.values())
+_SAY_EVERY = 20  # scenes
 
 Say = Callable[[str], None]
 
@@ -67,25 +68,25 @@ def evaluate_worlds(
         InputError: unknown layout, more scenes than there are seeds.
     """
     from worldline import worlds
+    from worldline.worlds.sampling import canonical_layout
 
+    layout = canonical_layout(layout)
     if not 1 <= scenes <= len(worlds.TEST_SEEDS):
         raise InputError(f"{scenes} test scenes cannot be had.", f"There are {len(worlds.TEST_SEEDS)}.")
     seeds = worlds.TEST_SEEDS[:scenes]
     report = _report(models, {"suite": layout, "seeds": [seeds[0], seeds[-1]], "solver": solver if paper else None})
     for count in counts:
-        for seed in seeds:
-            for size in sizes(models):
-                sample = worlds.sample(layout, seed, views=count, height=size, width=size)
-                images = np.asarray(sample.images)
-                views = load_views(list(images), size=size, fit="square")
-                chosen = {label: model for label, model in models.items() if model.image_size == size}
-                extra = baselines if size == sizes(models)[0] else ()
-                with tempfile.TemporaryDirectory() as folder:
-                    photos = write_photos(images, Path(folder)) if SFM in extra else []
-                    found = _score_all(chosen, views, truth_of(sample), photos, extra, paper, solver)
-                report.trials += [
-                    Trial(f"{layout} test", count, str(seed), name, figures) for name, figures in found.items()
-                ]
+        failures = []
+        for done, seed in enumerate(seeds, 1):
+            try:
+                report.trials += _score_world(models, layout, seed, count, baselines, paper, solver)
+            except InputError as error:  # one scene that cannot be photographed must not cost the others
+                failures.append(error)
+                say(f"left out seed {seed} with {count} views: {error.cause}")
+            if done % _SAY_EVERY == 0 and done < scenes:
+                say(f"{layout}, {count} views: {done} of {scenes} scenes")
+        if len(failures) == scenes:
+            raise failures[0]
         _say_progress(report, count, say)
     return report
 
@@ -171,6 +172,26 @@ def _report(models: Mapping[str, Reconstructor], what: Mapping[str, Any]) -> Rep
     if not models:
         raise InputError("There is no model to evaluate.", "Name one with --model.")
     return Report(about(models, what), list(models))
+
+
+def _score_world(
+    models: Mapping[str, Reconstructor], layout: str, seed: int, count: int, baselines: Sequence[str],
+    paper: bool, solver: Solver,
+) -> list[Trial]:  # fmt: skip
+    from worldline import worlds
+
+    trials = []
+    for size in sizes(models):
+        sample = worlds.sample(layout, seed, views=count, height=size, width=size)
+        images = np.asarray(sample.images)
+        views = load_views(list(images), size=size, fit="square")
+        chosen = {label: model for label, model in models.items() if model.image_size == size}
+        extra = baselines if size == sizes(models)[0] else ()
+        with tempfile.TemporaryDirectory() as folder:
+            photos = write_photos(images, Path(folder)) if SFM in extra else []
+            found = _score_all(chosen, views, truth_of(sample), photos, extra, paper, solver)
+        trials += [Trial(f"{layout} test", count, str(seed), name, figures) for name, figures in found.items()]
+    return trials
 
 
 def _score_frames(

@@ -65,11 +65,13 @@ def run_sweep(
         OutputError: the folder cannot be written.
     """
     from worldline import worlds
+    from worldline.worlds.sampling import canonical_layout
 
     if settings.plot:
         from worldline.eval.plots import require_matplotlib
 
         require_matplotlib()
+    canonical_layout(settings.layout)
     files = {kind: folder / f"{sweep.name}.{kind}" for kind in ("json", "md", *(("png",) if settings.plot else ()))}
     seeds = worlds.TEST_SEEDS[: settings.scenes]
     values = settings.values or sweep.values
