@@ -34,8 +34,13 @@ def house(builder: Builder, rng: np.random.Generator, look: Look, half: tuple[fl
         out = half[1] if side % 2 == 0 else half[0]
         kind = ("plain", "plain", "doors", "columns")[int(rng.integers(3))] if side == 0 else "plain"
         front = wings.wing(builder, rng, strip, 2 * along, 0.8, storeys, kind)
-        direction = np.array([0.0, 1.0]) if side == 0 else np.array([1.0, 0.0]) if side == 1 else (
-            np.array([0.0, -1.0]) if side == 2 else np.array([-1.0, 0.0]))  # fmt: skip
+        direction = (
+            np.array([0.0, 1.0])
+            if side == 0
+            else np.array([1.0, 0.0])
+            if side == 1
+            else (np.array([0.0, -1.0]) if side == 2 else np.array([-1.0, 0.0]))
+        )
         place = direction * (out - 0.4)
         parts += shifted(front, float(place[0]), float(place[1]), yaw + np.pi)
     top = look.ground + storeys * look.storey
@@ -108,8 +113,10 @@ def tower(builder: Builder, rng: np.random.Generator, look: Look) -> Thing:
         else box((-1.1 * radius, -1.1 * radius, 0), (1.1 * radius, 1.1 * radius, 0.6), look.base),
     ]
     sides = 12 if round_ else 4
-    parts += [upright(0, 0, high - 1.2, high - 0.9, 1.12 * radius * (1 if round_ else 1.42), look.trim),
-              frustum(0, 0, high, high + 2.2 * radius, (1.2 * radius, 0.03), look.roof, sides)]  # fmt: skip
+    parts += [
+        upright(0, 0, high - 1.2, high - 0.9, 1.12 * radius * (1 if round_ else 1.42), look.trim),
+        frustum(0, 0, high, high + 2.2 * radius, (1.2 * radius, 0.03), look.roof, sides),
+    ]
     for index in range(4):
         turn = yaw_matrix(index * np.pi / 2)
         for z in np.arange(2.8, high - 2.0, 2.6):
@@ -131,8 +138,11 @@ def gate(builder: Builder, rng: np.random.Generator, look: Look, half: float) ->
             box((a, -thick - 0.08, high), (b, thick + 0.08, high + 0.12), look.trim),
         ]
         a, b = sorted((side * open_, side * (open_ + 0.7)))
-        parts += [box((a, -0.45, 0), (b, 0.45, high + 0.9), look.base), box((a - 0.08, -0.53, high + 0.9), (b + 0.08, 0.53, high + 1.05), look.trim),
-                  ball((0.5 * (a + b), 0, high + 1.3), (0.28, 0.28, 0.28), look.base)]  # fmt: skip
+        parts += [
+            box((a, -0.45, 0), (b, 0.45, high + 0.9), look.base),
+            box((a - 0.08, -0.53, high + 0.9), (b + 0.08, 0.53, high + 1.05), look.trim),
+            ball((0.5 * (a + b), 0, high + 1.3), (0.28, 0.28, 0.28), look.base),
+        ]
     angles = np.linspace(np.pi, 0.0, 9)
     spring, top = high - 0.5, high - 0.4 + open_
     curve = np.stack([open_ * np.cos(angles), spring + 0.75 * open_ * np.sin(angles)], -1)

@@ -13,17 +13,18 @@ from worldline.worlds.cameras import paths
 from worldline.worlds.cameras.photos import PhotoPlan
 from worldline.worlds.layouts import furniture
 from worldline.worlds.layouts.rooms import Room
-from worldline.worlds.layouts.shapes import Plot, fine, pitched
+from worldline.worlds.layouts.shapes import Plot, fine, frustum, pitched
 from worldline.worlds.layouts.solids import box, upright
 from worldline.worlds.layouts.tableware import TABLEWARE, print_
+from worldline.worlds.layouts.toys import TOYS
 from worldline.worlds.layouts.trinkets import TRINKETS, package
 from worldline.worlds.options import Streams, WorldOptions
 from worldline.worlds.world import BOX, Builder, CameraSet, Part, PhotoEffects, Surface, Thing, World, yaw_matrix
 
 Maker = Callable[[Builder, np.random.Generator], Thing]
 
-# How much of a scene comes from the kitchen; the rest are books, devices, toys and tools.
-_THEMES = (0.9, 0.15, 0.5)
+# Shares of tableware, trinkets and toys in a scene.
+_THEMES = ((0.9, 0.1, 0.0), (0.1, 0.85, 0.05), (0.1, 0.25, 0.65), (0.4, 0.4, 0.2))
 
 
 @dataclass
@@ -121,6 +122,18 @@ class Spot:
         return True
 
 
+def _legs(rng: np.random.Generator, half: tuple[float, float], height: float, mat: int) -> list[Part]:
+    """Four legs at the corners of a rectangle, square, round or pointed."""
+    wide, kind, parts = rng.uniform(0.02, 0.04), rng.integers(3), []
+    for sx, sy in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        x, y = sx * (half[0] - wide - 0.01), sy * (half[1] - wide - 0.01)
+        if kind == 0:
+            parts.append(box((x - wide, y - wide, 0.0), (x + wide, y + wide, height), mat))
+        else:
+            parts.append(frustum(x, y, 0.0, height, (wide if kind == 1 else 0.5 * wide, wide), mat, 12))
+    return parts
+
+
 def _table(builder: Builder, rng: np.random.Generator, scale: float) -> Base:
     """A dining, coffee or round table, or a desk, perhaps with a cloth or a mat."""
     height = rng.uniform(0.36, 0.5) if rng.random() < 0.25 else rng.uniform(0.68, 0.8)
@@ -128,14 +141,17 @@ def _table(builder: Builder, rng: np.random.Generator, scale: float) -> Base:
     thick, at_wall = rng.uniform(0.02, 0.05), rng.random() < 0.35
     if not at_wall and rng.random() < 0.3:
         radius = scale * rng.uniform(0.4, 0.65)
-        parts = [upright(0, 0, height - thick, height, radius, top), upright(0, 0, 0.03, height - thick, 0.05, leg),
-                 upright(0, 0, 0.0, 0.03, 0.55 * radius, leg)]  # fmt: skip
+        parts = [
+            upright(0, 0, height - thick, height, radius, top),
+            upright(0, 0, 0.03, height - thick, 0.05, leg),
+            upright(0, 0, 0.0, 0.03, 0.55 * radius, leg),
+        ]
         return Base(
             Thing(parts, (radius, radius), height, [Surface(np.array([0, 0, height]), (radius,) * 2, 1)]), False, True
         )
     half = (scale * rng.uniform(0.45, 0.9), scale * rng.uniform(0.32, 0.5))
     parts = [box((-half[0], -half[1], height - thick), (half[0], half[1], height), top)]
-    parts += furniture._legs(rng, half, height - thick, leg)
+    parts += _legs(rng, half, height - thick, leg)
     if rng.random() < 0.4:
         inset, cloth = rng.uniform(0.02, 0.2), material(builder, rng, "fabric", gloss=0.0)
         width = half[0] - inset if rng.random() < 0.5 else min(half[0], 0.25)
@@ -185,23 +201,34 @@ def _sideboard(builder: Builder, rng: np.random.Generator, scale: float) -> Base
         material(builder, rng, "furniture"),
         fine(builder, rng, "metal", 0.3),
     )
-    parts = [box((-half[0], -half[1], 0.08), (half[0], half[1] - 0.02, height - 0.02), body),
-             box((-half[0] - 0.01, -half[1], height - 0.02), (half[0] + 0.01, half[1], height), body)]  # fmt: skip
-    parts += furniture._legs(rng, half, 0.08, body)
+    parts = [
+        box((-half[0], -half[1], 0.08), (half[0], half[1] - 0.02, height - 0.02), body),
+        box((-half[0] - 0.01, -half[1], height - 0.02), (half[0] + 0.01, half[1], height), body),
+    ]
+    parts += _legs(rng, half, 0.08, body)
     rows = int(rng.integers(1, 4))
     for row in range(rows):
         low, high = (0.09 + (height - 0.12) * (row + k) / rows for k in (0, 1))
-        parts += [box((0.01 - half[0], half[1] - 0.02, low), (half[0] - 0.01, half[1] - 0.004, high - 0.008), front),
-                  box((-0.08, half[1] - 0.004, 0.5 * (low + high)), (0.08, half[1] + 0.012, 0.5 * (low + high) + 0.012), grip)]  # fmt: skip
+        parts += [
+            box((0.01 - half[0], half[1] - 0.02, low), (half[0] - 0.01, half[1] - 0.004, high - 0.008), front),
+            box(
+                (-0.08, half[1] - 0.004, 0.5 * (low + high)), (0.08, half[1] + 0.012, 0.5 * (low + high) + 0.012), grip
+            ),
+        ]
     return Base(Thing(parts, half, height, [Surface(np.array([0, 0, height]), half, 0.8)]), True)
 
 
 def _rug(builder: Builder, rng: np.random.Generator, scale: float) -> Base:
     """A patch of the floor: a rug with a border."""
     half = (scale * rng.uniform(0.5, 0.8), scale * rng.uniform(0.45, 0.7))
-    parts = [box((-half[0], -half[1], 0.0), (half[0], half[1], 0.006), material(builder, rng, "fabric", gloss=0.0)),
-             box((0.06 - half[0], 0.06 - half[1], 0.0), (half[0] - 0.06, half[1] - 0.06, 0.0075),
-                 material(builder, rng, "fabric", gloss=0.0))]  # fmt: skip
+    parts = [
+        box((-half[0], -half[1], 0.0), (half[0], half[1], 0.006), material(builder, rng, "fabric", gloss=0.0)),
+        box(
+            (0.06 - half[0], 0.06 - half[1], 0.0),
+            (half[0] - 0.06, half[1] - 0.06, 0.0075),
+            material(builder, rng, "fabric", gloss=0.0),
+        ),
+    ]
     inner = (half[0] - 0.06, half[1] - 0.06)
     return Base(Thing(parts, half, 0.0075, [Surface(np.array([0, 0, 0.0075]), inner, 1.0)]), False)
 
@@ -248,8 +275,8 @@ def arrange(rng: np.random.Generator, options: WorldOptions) -> tuple[Room, Spot
 def _place_base(room: Room, rng: np.random.Generator, base: Base) -> tuple[np.ndarray, float]:
     """Where the carrying thing stands: near the middle, or with its back at a wall."""
     if not base.at_wall:
-        spare = np.maximum(room.high[:2] - 0.9 - max(base.thing.half), 0.0)
-        return rng.uniform(-spare, spare) * 0.6, rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else 0.0
+        free = np.maximum(room.high[:2] - 0.9 - max(base.thing.half), 0.0)
+        return rng.uniform(-free, free) * 0.6, rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else 0.0
     wall = int(rng.integers(4))
     middle, half_length, yaw = room.wall_frame(wall)
     spare = max(half_length - base.thing.half[0] - 0.1, 0.0)
@@ -261,7 +288,7 @@ def _place_base(room: Room, rng: np.random.Generator, base: Base) -> tuple[np.nd
 def _fill(spot: Spot, count: int) -> None:
     """Objects of one theme until there are enough; the patch grows no further than its plot."""
     rng = spot.rng
-    kitchen = _THEMES[int(rng.integers(len(_THEMES)))]
+    shares = _THEMES[int(rng.choice(len(_THEMES), p=[0.3, 0.3, 0.15, 0.25]))]
     for attempt in range(6 * count):
         missing = count - len(spot.placed)
         if missing <= 0:
@@ -269,7 +296,7 @@ def _fill(spot: Spot, count: int) -> None:
         if missing >= 2 and attempt % 9 == 1 and rng.random() < 0.5:
             spot.lean()
             continue
-        choices = TABLEWARE if rng.random() < kitchen else TRINKETS
+        choices = (TABLEWARE, TRINKETS, TOYS)[int(rng.choice(3, p=shares))]
         weights = np.array([weight for _, weight in choices])
         spot.add(choices[rng.choice(len(choices), p=weights / weights.sum())][0])
 
@@ -300,9 +327,20 @@ def plan_of(room: Room, spot: Spot) -> PhotoPlan:
     target = np.array([*(middle - 0.7 * half), top]), np.array([*(middle + 0.7 * half), top + 0.12])
     attract = np.array([*(middle - half), top]), np.array([*(middle + half), top + 0.5])
     return PhotoPlan(
-        low, high, *target, step=0.25, apart=0.08, slope=(-1.5, 0.1), fov=(50.0, 85.0), nearest=0.15, middle=0.35,
-        things=0.4, clearance=0.14, wander=0.12, attract=attract,
-    )  # fmt: skip
+        low,
+        high,
+        *target,
+        step=0.25,
+        apart=0.08,
+        slope=(-1.5, 0.1),
+        fov=(50.0, 85.0),
+        nearest=0.15,
+        middle=0.35,
+        things=0.4,
+        clearance=0.14,
+        wander=0.12,
+        attract=attract,
+    )
 
 
 def build(streams: Streams, options: WorldOptions) -> World:
@@ -314,8 +352,23 @@ def build(streams: Streams, options: WorldOptions) -> World:
     ambient = rng.uniform(0.25, 0.6) * np.array([1 + warmth, 1.0, 1 - warmth])
     radius = np.where(rng.random(len(focus)) < 0.5, rng.uniform(0.0, 0.15, len(focus)), 0.0)
     draft = World(
-        "objects", 0, room.low, room.high, shell, None, room.builder.primitives(), paths.resting(options),
-        np.array(room.builder.material_kind), np.stack(room.builder.material_rows), position, color, axis, focus,
-        radius, ambient, CameraSet.photos(np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 2))), PhotoEffects.none(0),
-    )  # fmt: skip
+        "objects",
+        0,
+        room.low,
+        room.high,
+        shell,
+        None,
+        room.builder.primitives(),
+        paths.resting(options),
+        np.array(room.builder.material_kind),
+        np.stack(room.builder.material_rows),
+        position,
+        color,
+        axis,
+        focus,
+        radius,
+        ambient,
+        CameraSet.photos(np.zeros((0, 4, 4)), np.zeros(0), np.zeros((0, 2))),
+        PhotoEffects.none(0),
+    )
     return replace(draft, cameras=paths.shoot(streams, draft, plan_of(room, spot), options))

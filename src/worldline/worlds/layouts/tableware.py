@@ -61,8 +61,11 @@ def bottle(builder: Builder, rng: np.random.Generator) -> Thing:
 
 def can(builder: Builder, rng: np.random.Generator) -> Thing:
     """A drink or food can with its rims and label; now and then lying on its side."""
-    radius, height = (rng.uniform(0.03, 0.034), rng.uniform(0.11, 0.15)) if rng.random() < 0.5 else (
-        rng.uniform(0.036, 0.06), rng.uniform(0.06, 0.14))  # fmt: skip
+    radius, height = (
+        (rng.uniform(0.03, 0.034), rng.uniform(0.11, 0.15))
+        if rng.random() < 0.5
+        else (rng.uniform(0.036, 0.06), rng.uniform(0.06, 0.14))
+    )
     metal = fine(builder, rng, "chrome", 0.2)
     parts = [
         upright(0, 0, 0.002, height - 0.002, radius, print_(builder, rng)),
@@ -102,7 +105,10 @@ def _fruit(builder: Builder, rng: np.random.Generator, at: np.ndarray, radius: f
     if rng.random() < 0.6:
         parts.append(
             tube(
-                tuple(top - [0, 0, 0.004]), tuple(top + [0.004, 0.002, 0.012]), 0.0016, fine(builder, rng, "bark", 0.1)
+                tuple(top - np.array([0, 0, 0.004])),
+                tuple(top + np.array([0.004, 0.002, 0.012])),
+                0.0016,
+                fine(builder, rng, "bark", 0.1),
             )
         )
     return parts
@@ -281,5 +287,17 @@ def board(builder: Builder, rng: np.random.Generator) -> Thing:
     return settle(parts)
 
 
-TABLEWARE = ((mug, 2.0), (bottle, 2.0), (can, 1.6), (jar, 1.5), (fruit, 1.6), (bowl, 1.6), (plate, 1.0), (teapot, 1.2),
-             (pan, 1.0), (toaster, 0.6), (candle, 0.8), (board, 0.7))  # fmt: skip
+TABLEWARE = (
+    (mug, 2.0),
+    (bottle, 2.0),
+    (can, 1.6),
+    (jar, 1.5),
+    (fruit, 1.6),
+    (bowl, 1.6),
+    (plate, 1.0),
+    (teapot, 1.2),
+    (pan, 1.0),
+    (toaster, 0.6),
+    (candle, 0.8),
+    (board, 0.7),
+)

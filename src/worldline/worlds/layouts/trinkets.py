@@ -1,4 +1,4 @@
-"""Books, devices, lamps, plants, tools and toys, of several parts each, in their usual sizes (standing on z = 0)."""
+"""Books, devices, lamps, plants and tools, of several parts each, in their usual sizes (standing on z = 0)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from worldline.worlds.appearance.materials import material
 from worldline.worlds.layouts.shapes import fine, frustum, hoop, pitched, settle, turned, vessel
-from worldline.worlds.layouts.solids import ball, box, gable, prism, tube, upright, wheel
+from worldline.worlds.layouts.solids import ball, box, prism, tube, upright, wheel
 from worldline.worlds.layouts.tableware import glaze, print_
 from worldline.worlds.world import BOX, ELLIPSOID, Builder, Part, Surface, Thing, yaw_matrix
 
@@ -216,8 +216,14 @@ def device(builder: Builder, rng: np.random.Generator) -> Thing:
         tall, half = rng.uniform(0.2, 0.34), rng.uniform(0.06, 0.085)
         parts = [box((-half, -0.08, 0), (half, 0.08, tall), body)]
         for z, radius in ((0.3, 0.8), (0.75, 0.5)):
-            parts += [wheel(0, 0.08, z * tall, radius * half, 0.006, dark),
-                      ball((0, 0.082, z * tall), (0.4 * radius * half, 0.008, 0.4 * radius * half), fine(builder, rng, "dark", 0.2))]  # fmt: skip
+            parts += [
+                wheel(0, 0.08, z * tall, radius * half, 0.006, dark),
+                ball(
+                    (0, 0.082, z * tall),
+                    (0.4 * radius * half, 0.008, 0.4 * radius * half),
+                    fine(builder, rng, "dark", 0.2),
+                ),
+            ]
     else:
         parts = [
             box((-0.036, -0.075, 0), (0.036, 0.075, 0.008), body),
@@ -245,8 +251,11 @@ def tool(builder: Builder, rng: np.random.Generator) -> Thing:
     steel, grip = fine(builder, rng, "metal", 0.3), fine(builder, rng, "hue" if rng.random() < 0.6 else "wood", 0.2)
     choice = rng.integers(4)
     if choice == 0:
-        parts = [tube((-0.14, 0, 0.014), (0.13, 0, 0.014), 0.0125, grip),
-                 box((0.11, -0.05, 0), (0.14, 0.03, 0.028), steel), wheel(0.125, 0.045, 0.015, 0.015, 0.035, steel)]  # fmt: skip
+        parts = [
+            tube((-0.14, 0, 0.014), (0.13, 0, 0.014), 0.0125, grip),
+            box((0.11, -0.05, 0), (0.14, 0.03, 0.028), steel),
+            wheel(0.125, 0.045, 0.015, 0.015, 0.035, steel),
+        ]
     elif choice == 1:
         parts = [
             tube((-0.1, 0, 0.014), (0.0, 0, 0.014), 0.014, grip),
@@ -263,91 +272,6 @@ def tool(builder: Builder, rng: np.random.Generator) -> Thing:
         parts += hoop(np.array([0, 0, tall + 0.02]), 0.06, 0.008, steel, (0.0, np.pi), 0.0)
         for x in (-0.6, 0.6):
             parts.append(box((x * half - 0.015, 0.084, tall - 0.03), (x * half + 0.015, 0.09, tall + 0.02), steel))
-    return settle(parts)
-
-
-def toy_car(builder: Builder, rng: np.random.Generator) -> Thing:
-    """A toy car or lorry."""
-    half, wide, radius = rng.uniform(0.05, 0.1), rng.uniform(0.025, 0.04), rng.uniform(0.012, 0.018)
-    body, other, tyre = material(builder, rng, "toy"), material(builder, rng, "toy"), fine(builder, rng, "dark", 0.1)
-    parts = [box((-half, -wide, radius), (half, wide, radius + 0.03), body)]
-    low = radius + 0.03
-    if rng.random() < 0.5:
-        glass = fine(builder, rng, "glass", 0.1)
-        parts += [prism([(-0.7 * half, low), (0.5 * half, low), (0.25 * half, low + 0.026), (-0.5 * half, low + 0.026)], 0.85 * wide, glass),
-                  box((-0.5 * half, -0.85 * wide, low + 0.026), (0.25 * half, 0.85 * wide, low + 0.03), body)]  # fmt: skip
-    else:
-        parts += [
-            box((0.45 * half, -wide, low), (0.95 * half, wide, low + 0.035), other),
-            box((-half, -wide, low), (0.35 * half, wide, low + 0.05), print_(builder, rng)),
-        ]
-    for x in (-0.6, 0.6):
-        for side in (-1, 1):
-            parts.append(wheel(x * half, side * wide, radius, radius, 0.012, tyre))
-    return settle(parts)
-
-
-def blocks(builder: Builder, rng: np.random.Generator) -> Thing:
-    """A tower, a little house or a stacking toy of coloured pieces."""
-    choice, unit = rng.integers(3), rng.uniform(0.03, 0.05)
-    parts: list[Part] = []
-    if choice == 0:
-        for index in range(int(rng.integers(3, 7))):
-            turn = yaw_matrix(rng.normal(0, 0.25))
-            half = np.array([0.5 * unit * rng.uniform(0.9, 1.3), 0.5 * unit, 0.5 * unit])
-            shift = np.array([*rng.normal(0, 0.08 * unit, 2), (index + 0.5) * unit])
-            parts.append(Part(BOX, shift, half, material(builder, rng, "toy"), turn))
-    elif choice == 1:
-        wall, cover, dark = material(builder, rng, "toy"), fine(builder, rng, "tiles", 0.08), fine(builder, rng, "door", 0.1)
-        half, tall = (2 * unit, 1.4 * unit), 2 * unit
-        parts = [box((-half[0], -half[1], 0), (half[0], half[1], tall), wall), gable((1.1 * half[0], 1.1 * half[1]), tall, 1.3 * unit, cover),
-                 box((-0.35 * unit, half[1], 0), (0.35 * unit, half[1] + 0.003, 1.2 * unit), dark)]  # fmt: skip
-        for x in (-1.2, 1.2):
-            parts.append(
-                box(
-                    ((x - 0.4) * unit, half[1], 0.7 * unit),
-                    ((x + 0.4) * unit, half[1] + 0.002, 1.5 * unit),
-                    fine(builder, rng, "glass", 0.1),
-                )
-            )
-    else:
-        top, radius = 0.0, 1.3 * unit
-        for _ in range(int(rng.integers(4, 7))):
-            parts.append(ball((0, 0, top + 0.4 * unit), (radius, radius, 0.4 * unit), fine(builder, rng, "hue", 0.1)))
-            parts.append(upright(0, 0, top, top + 0.7 * unit, 0.55 * radius, parts[-1].material))
-            top, radius = top + 0.68 * unit, 0.87 * radius
-        parts.append(
-            ball((0, 0, top + 0.3 * unit), (0.4 * unit, 0.4 * unit, 0.45 * unit), fine(builder, rng, "red", 0.1))
-        )
-    return settle(parts)
-
-
-def figure(builder: Builder, rng: np.random.Generator) -> Thing:
-    """A sitting bear, a duck, or a robot."""
-    skin, other, dark = (
-        fine(builder, rng, "cloth", 0.5),
-        fine(builder, rng, "hue", 0.2),
-        fine(builder, rng, "dark", 0.1),
-    )
-    choice, s = rng.integers(3), rng.uniform(0.7, 1.5)
-    if choice == 0:
-        parts = [ball((0, 0, 0.06 * s), (0.05 * s, 0.045 * s, 0.06 * s), skin), ball((0, 0, 0.14 * s), (0.042 * s, 0.04 * s, 0.038 * s), skin),
-                 ball((0, 0.036 * s, 0.132 * s), (0.018 * s, 0.016 * s, 0.015 * s), other), ball((0, 0.05 * s, 0.136 * s), (0.006 * s,) * 3, dark)]  # fmt: skip
-        for side in (-1, 1):
-            parts += [ball((side * 0.034 * s, 0, 0.176 * s), (0.015 * s, 0.009 * s, 0.015 * s), skin), ball((side * 0.014 * s, 0.036 * s, 0.152 * s), (0.005 * s,) * 3, dark),
-                      ball((side * 0.035 * s, 0.06 * s, 0.02 * s), (0.02 * s, 0.042 * s, 0.02 * s), skin), ball((side * 0.055 * s, 0.015 * s, 0.085 * s), (0.016 * s, 0.02 * s, 0.035 * s), skin)]  # fmt: skip
-    elif choice == 1:
-        yellow = fine(builder, rng, "yellow" if rng.random() < 0.5 else "hue", 0.1)
-        parts = [ball((0, 0, 0.035 * s), (0.04 * s, 0.06 * s, 0.035 * s), yellow), ball((0, 0.035 * s, 0.085 * s), (0.028 * s,) * 3, yellow),
-                 ball((0, 0.065 * s, 0.08 * s), (0.012 * s, 0.014 * s, 0.005 * s), fine(builder, rng, "red", 0.1)), ball((0, -0.06 * s, 0.05 * s), (0.015 * s, 0.02 * s, 0.012 * s), yellow)]  # fmt: skip
-        parts += [ball((side * 0.02 * s, 0.05 * s, 0.096 * s), (0.005 * s,) * 3, dark) for side in (-1, 1)]
-    else:
-        metal = fine(builder, rng, "metal", 0.3)
-        parts = [box((-0.035 * s, -0.025 * s, 0.05 * s), (0.035 * s, 0.025 * s, 0.13 * s), other), box((-0.025 * s, -0.02 * s, 0.138 * s), (0.025 * s, 0.02 * s, 0.18 * s), metal),
-                 upright(0, 0, 0.13 * s, 0.14 * s, 0.01 * s, dark), upright(0, 0, 0.18 * s, 0.205 * s, 0.002 * s, metal), box((-0.02 * s, 0.025 * s, 0.07 * s), (0.02 * s, 0.027 * s, 0.11 * s), print_(builder, rng))]  # fmt: skip
-        for side in (-1, 1):
-            parts += [box((side * 0.02 * s - 0.012 * s, -0.02 * s, 0), (side * 0.02 * s + 0.012 * s, 0.028 * s, 0.05 * s), metal),
-                      tube((side * 0.043 * s, 0, 0.12 * s), (side * 0.05 * s, 0.01 * s, 0.06 * s), 0.008 * s, metal), ball((side * 0.011 * s, 0.02 * s, 0.162 * s), (0.006 * s,) * 3, dark)]  # fmt: skip
     return settle(parts)
 
 
@@ -373,12 +297,16 @@ def frame(builder: Builder, rng: np.random.Generator) -> Thing:
     edge, picture = fine(builder, rng, "wood" if rng.random() < 0.5 else "metal", 0.3), material(builder, rng, "poster")
     tilt = rng.uniform(0.18, 0.4)
     turn = yaw_matrix(-0.5 * np.pi) @ pitched(-tilt) @ yaw_matrix(0.5 * np.pi)
-    parts = [Part(BOX, turn @ np.array([0, 0, tall]), np.array([half, 0.007, tall]), edge, turn),
-             Part(BOX, turn @ np.array([0, 0.001, tall]), np.array([half - 0.012, 0.0068, tall - 0.012]), picture, turn)]  # fmt: skip
+    parts = [
+        Part(BOX, turn @ np.array([0, 0, tall]), np.array([half, 0.007, tall]), edge, turn),
+        Part(BOX, turn @ np.array([0, 0.001, tall]), np.array([half - 0.012, 0.0068, tall - 0.012]), picture, turn),
+    ]
     top = turn @ np.array([0, -0.006, 1.5 * tall])
     parts.append(tube((0, top[1] - 0.9 * tall * np.sin(tilt + 0.15), 0.0), tuple(top), 0.004, edge))
     return turned(settle(parts), np.eye(3))
 
 
-TRINKETS = ((books, 2.0), (row_of_books, 1.0), (open_book, 0.9), (package, 2.0), (table_lamp, 0.8), (desk_lamp, 0.6), (plant, 1.6),
-            (screen, 0.7), (device, 1.4), (pencils, 1.1), (tool, 1.0), (toy_car, 1.0), (blocks, 1.2), (figure, 1.2), (clock, 0.8), (frame, 0.9))  # fmt: skip
+TRINKETS = (
+    (books, 2.0), (row_of_books, 1.0), (open_book, 0.9), (package, 2.0), (table_lamp, 0.8), (desk_lamp, 0.6),
+    (plant, 1.6), (screen, 0.7), (device, 1.4), (pencils, 1.1), (tool, 1.0), (clock, 0.8), (frame, 0.9),
+)  # fmt: skip

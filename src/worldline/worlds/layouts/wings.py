@@ -162,8 +162,12 @@ def _windows(front: Front) -> list[Part]:
             x = front.middle(column)
             parts.append(box((x - 0.03, deep, heights[0][0]), (x + 0.03, deep + 0.07, heights[-1][1]), look.trim))
     if front.columns * front.storeys <= 18:  # more would cost more than they show
-        parts += [part for low, high in heights for x in map(front.middle, range(front.columns))
-                  for part in _dressing(front, x, half, low, high)]  # fmt: skip
+        parts += [
+            part
+            for low, high in heights
+            for x in map(front.middle, range(front.columns))
+            for part in _dressing(front, x, half, low, high)
+        ]
     return parts
 
 
@@ -277,9 +281,13 @@ def _balconies(rng: np.random.Generator, front: Front) -> list[Part]:
             x, far = front.middle(int(column)), front.y + out
             parts += [
                 box((x - wide, front.y, floor - 0.14), (x + wide, far, floor + 0.02), look.trim),
-                box((x - 0.45, front.y - RELIEF, floor + 0.02), (x + 0.45, front.y + 0.03, front.opening(row)[1]), look.pane),
+                box(
+                    (x - 0.45, front.y - RELIEF, floor + 0.02),
+                    (x + 0.45, front.y + 0.03, front.opening(row)[1]),
+                    look.pane,
+                ),
                 box((x - wide, far - 0.05, floor + 0.95), (x + wide, far, floor + 1.02), look.rail),
-            ]  # fmt: skip
+            ]
             for side in (-1, 1):
                 parts.append(
                     box(
@@ -333,8 +341,10 @@ def _roof(builder: Builder, rng: np.random.Generator, front: Front, back: float)
     if look.roof_kind == "none":
         return [], top
     if look.roof_kind == "flat":
-        parts = [box((-front.half, back, top), (front.half, front.y + 0.05, top + 0.35), look.wall),
-                 box((-front.half, front.y - 0.3, top + 0.35), (front.half, front.y + 0.12, top + 0.45), look.trim)]  # fmt: skip
+        parts = [
+            box((-front.half, back, top), (front.half, front.y + 0.05, top + 0.35), look.wall),
+            box((-front.half, front.y - 0.3, top + 0.35), (front.half, front.y + 0.12, top + 0.45), look.trim),
+        ]
         return parts, top + 0.45
     if look.roof_kind == "gable":
         parts = [gable(half, top, rise, look.roof)]
@@ -348,8 +358,10 @@ def _roof(builder: Builder, rng: np.random.Generator, front: Front, back: float)
         if rng.random() < (0.6 if look.roof_kind == "mansard" else 0.2) and rise > 1.6:
             x, z = front.middle(column), top + 0.35
             y = half[1] - 0.35 / slope - 0.25
-            parts += [box((x - 0.55, y - 1.1, z - 0.1), (x + 0.55, y, z + 1.1), look.trim),
-                      box((x - 0.42, y, z + 0.08), (x + 0.42, y + 0.02, z + 0.95), look.pane)]  # fmt: skip
+            parts += [
+                box((x - 0.55, y - 1.1, z - 0.1), (x + 0.55, y, z + 1.1), look.trim),
+                box((x - 0.42, y, z + 0.08), (x + 0.42, y + 0.02, z + 0.95), look.pane),
+            ]
             cap = gable((0.66, 0.66), z + 1.1, 0.35, look.roof, along_x=False)
             parts.append(replace(cap, center=cap.center + np.array([x, y - 0.55, 0.0])))
     for _ in range(int(rng.integers(0, 3))):

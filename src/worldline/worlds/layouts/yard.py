@@ -68,8 +68,14 @@ def fountain(builder: Builder, rng: np.random.Generator) -> Thing:
     parts = vessel((radius, radius), rim, 0.18, stone, 16)
     parts += [upright(0, 0, 0, 0.75 * rim, radius - 0.15, water), upright(0, 0, 0, 0.06, radius + 0.35, stone)]
     if rng.random() < 0.5:
-        parts += [upright(0, 0, 0, 1.3, 0.22, stone), frustum(0, 0, 1.2, 1.5, (0.25, 0.8), stone, 14), upright(0, 0, 1.5, 1.51, 0.74, water),
-                  upright(0, 0, 1.5, 2.2, 0.12, stone), frustum(0, 0, 2.1, 2.3, (0.12, 0.4), stone, 12), ball((0, 0, 2.4), (0.15, 0.15, 0.18), stone)]  # fmt: skip
+        parts += [
+            upright(0, 0, 0, 1.3, 0.22, stone),
+            frustum(0, 0, 1.2, 1.5, (0.25, 0.8), stone, 14),
+            upright(0, 0, 1.5, 1.51, 0.74, water),
+            upright(0, 0, 1.5, 2.2, 0.12, stone),
+            frustum(0, 0, 2.1, 2.3, (0.12, 0.4), stone, 12),
+            ball((0, 0, 2.4), (0.15, 0.15, 0.18), stone),
+        ]
     else:
         parts += [
             upright(0, 0, 0, 0.9, 0.5, stone),
@@ -84,9 +90,13 @@ def monument(builder: Builder, rng: np.random.Generator) -> Thing:
     stone = masonry(builder, rng)
     bronze = material(builder, rng, "metal") if rng.random() < 0.5 else stone
     half, high = rng.uniform(0.5, 0.8), rng.uniform(0.9, 1.8)
-    parts = [box((-half - 0.6, -half - 0.6, 0), (half + 0.6, half + 0.6, 0.18), stone), box((-half - 0.3, -half - 0.3, 0.18), (half + 0.3, half + 0.3, 0.36), stone),
-             box((-half, -half, 0.36), (half, half, high), stone), box((-half - 0.1, -half - 0.1, high), (half + 0.1, half + 0.1, high + 0.15), stone),
-             box((-0.6 * half, half, 0.6), (0.6 * half, half + 0.03, high - 0.15), material(builder, rng, "sign"))]  # fmt: skip
+    parts = [
+        box((-half - 0.6, -half - 0.6, 0), (half + 0.6, half + 0.6, 0.18), stone),
+        box((-half - 0.3, -half - 0.3, 0.18), (half + 0.3, half + 0.3, 0.36), stone),
+        box((-half, -half, 0.36), (half, half, high), stone),
+        box((-half - 0.1, -half - 0.1, high), (half + 0.1, half + 0.1, high + 0.15), stone),
+        box((-0.6 * half, half, 0.6), (0.6 * half, half + 0.03, high - 0.15), material(builder, rng, "sign")),
+    ]
     if rng.random() < 0.25:
         parts.append(frustum(0, 0, high + 0.15, high + 4.5, (0.5 * half, 0.25 * half), bronze, 4))
         parts.append(frustum(0, 0, high + 4.5, high + 4.9, (0.25 * half, 0.01), bronze, 4))
@@ -147,8 +157,11 @@ def conifer(builder: Builder, rng: np.random.Generator) -> Thing:
     leaf, bark, high = leafy(builder, rng), material(builder, rng, "bark"), rng.uniform(3.0, 8.0)
     if rng.random() < 0.4:
         wide = rng.uniform(0.07, 0.12) * high
-        parts = [upright(0, 0, 0, 0.3 * high, 0.1, bark), frustum(0, 0, 0.06 * high, 0.5 * high, (0.75 * wide, wide), leaf, 10),
-                 frustum(0, 0, 0.5 * high, high, (wide, 0.1 * wide), leaf, 10)]  # fmt: skip
+        parts = [
+            upright(0, 0, 0, 0.3 * high, 0.1, bark),
+            frustum(0, 0, 0.06 * high, 0.5 * high, (0.75 * wide, wide), leaf, 10),
+            frustum(0, 0, 0.5 * high, high, (wide, 0.1 * wide), leaf, 10),
+        ]
         return settle(parts)
     wide, tiers = rng.uniform(0.2, 0.28) * high, int(rng.integers(3, 6))
     parts = [upright(0, 0, 0, 0.5 * high, 0.03 * high, bark)]
@@ -232,8 +245,12 @@ def pavilion(builder: Builder, rng: np.random.Generator) -> Thing:
             parts.append(ball(place, (rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.5), 0.18), leaf))
     elif choice == 1:
         parts.append(gable((half[0] + 0.3, half[1] + 0.3), high, 0.8, material(builder, rng, "roof")))
-        parts += [upright(0, 0, 0, 0.8, 0.55, masonry(builder, rng)), upright(0, 0, 0.8, 0.81, 0.45, paint(builder, rng, "dark")),
-                  tube((-half[0], 0, 1.5), (half[0], 0, 1.5), 0.06, wood), upright(0, 0, 0.9, 1.2, 0.14, paint(builder, rng, "wood"))]  # fmt: skip
+        parts += [
+            upright(0, 0, 0, 0.8, 0.55, masonry(builder, rng)),
+            upright(0, 0, 0.8, 0.81, 0.45, paint(builder, rng, "dark")),
+            tube((-half[0], 0, 1.5), (half[0], 0, 1.5), 0.06, wood),
+            upright(0, 0, 0.9, 1.2, 0.14, paint(builder, rng, "wood")),
+        ]
     else:
         parts.append(gable((half[0] + 0.35, half[1] + 0.35), high, 0.5, material(builder, rng, "cloth")))
         parts.append(box((-half[0], half[1] - 0.4, 0.0), (half[0], half[1] + 0.1, 0.85), paint(builder, rng, "wood")))
@@ -275,5 +292,16 @@ def urn(builder: Builder, rng: np.random.Generator) -> Thing:
 
 
 CENTRES = ((fountain, 1.5), (monument, 1.2), (tree, 0.8), (pavilion, 0.6))
-LOOSE = ((tree, 2.0), (conifer, 0.8), (planter, 2.0), (roadside.bench, 1.6), (roadside.bush, 1.0), (cafe, 1.2), (roadside.street_lamp, 0.8),
-         (urn, 0.8), (pavilion, 0.5), (monument, 0.4), (roadside.bin_, 0.5))  # fmt: skip
+LOOSE = (
+    (tree, 2.0),
+    (conifer, 0.8),
+    (planter, 2.0),
+    (roadside.bench, 1.6),
+    (roadside.bush, 1.0),
+    (cafe, 1.2),
+    (roadside.street_lamp, 0.8),
+    (urn, 0.8),
+    (pavilion, 0.5),
+    (monument, 0.4),
+    (roadside.bin_, 0.5),
+)
