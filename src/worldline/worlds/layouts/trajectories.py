@@ -181,7 +181,7 @@ class Pendulum:
     def angle(self, t: Times) -> Times:
         """Deflection; let go at rest where it was held."""
         phase = (0.0 if self.begin > 0 else self.phase) + 2 * np.pi * np.maximum(t - self.begin, 0.0) / self.period
-        third = self.amplitude**3 / 192  # of the exact motion's third harmonic
+        third = -(self.amplitude**3) / 192  # of the exact motion's third harmonic
         return (self.amplitude - third) * np.cos(phase) + third * np.cos(3 * phase)
 
 
