@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -153,6 +154,7 @@ def producing(
         commands = [[*render, str(pool), *options, *limit, "--start", str(k)] for k in range(producers)]
         split = ["--split", "validation", "--count", str(VALIDATION_SCENES)]
         commands.append([*render, str(validation), *options, *split])
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end the producers, too
         processes = [subprocess.Popen(command) for command in commands]
     try:
         while producers and pool is not None and validation is not None:

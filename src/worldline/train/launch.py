@@ -44,7 +44,7 @@ def start_fabric(recipe: TrainRecipe) -> Fabric:
     if chosen == "fsdp":
         strategy = ModelParallelStrategy(_shard, data_parallel_size=world, tensor_parallel_size=1)
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    for name in ("lightning", "lightning.fabric", "lightning_utilities"):
+    for name in ("lightning.fabric", "lightning.pytorch", "lightning_utilities"):
         logging.getLogger(name).setLevel(logging.WARNING)
     devices: Any = [device.index] if device.index is not None and world == 1 else here
     fabric = Fabric(
