@@ -18,7 +18,7 @@ from worldline.errors import InputError
 from worldline.worlds.options import WorldOptions
 from worldline.worlds.rendering.cast import SceneTables, cast, pack
 from worldline.worlds.rendering.views import Tiling, intrinsics
-from worldline.worlds.world import SHELL_FACES, CameraSet, Primitives, World
+from worldline.worlds.world import SHELL_FACES, CameraSet, Primitives, World, choose_rows
 
 COARSE = 16  # side of the square images in which overlap is measured
 BLOCK = 24  # candidates per block
@@ -87,7 +87,9 @@ def _free_positions(
 ) -> Float64[np.ndarray, "n 3"]:
     """Places for a camera, clear of everything; at most ``count``."""
     points = rng.uniform(plan.low, plan.high, (8 * count, 3))
-    free = distance_to_solids(points, solids) >= plan.clearance
+    reach = 0.5 * (plan.high - plan.low) + plan.clearance + np.linalg.norm(solids.half, axis=1)[:, None]
+    near = (np.abs(solids.center - 0.5 * (plan.high + plan.low)) <= reach).all(1)  # the others cannot be in the way
+    free = distance_to_solids(points, choose_rows(solids, near)) >= plan.clearance
     return points[free][:count]
 
 

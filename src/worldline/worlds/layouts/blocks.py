@@ -43,6 +43,7 @@ class Street:
     rng: np.random.Generator
     road: Road
     mood: str
+    detail: float = np.inf  # metres along the road from the origin beyond which buildings are plain
     solid: list[Footprint] = field(default_factory=list)  # of things on roadway and pavements
 
     def put(self, thing: Thing, s: float, d: float, z: float = KERB, turn: float = 0.0) -> None:
@@ -96,7 +97,8 @@ def _row(street: Street, side: int, low: float, high: float, base: int) -> None:
         if suburb or style == "house":
             setback = rng.uniform(3.0, 7.0)
             _garden(street, side, s, s + width, setback)
-        thing = building(street.builder, rng, width, depth, style, _storeys(street, style, base))
+        plain = abs(s + 0.5 * width) > street.detail + 0.5 * width
+        thing = building(street.builder, rng, width, depth, style, _storeys(street, style, base), plain)
         d = side * (street.road.front(side) + setback + 0.5 * depth)
         street.put(thing, s + 0.5 * width, d, turn=street.facing(side))
         s += width

@@ -19,6 +19,7 @@ from worldline.worlds.world import Builder, CameraSet, PhotoEffects, Sky, World,
 
 SUN_DISTANCE = 2000.0  # metres
 _EXTENT = 450.0  # half side of the ground, metres
+_REACH = 10.0  # metres along the road to which photographers go from the origin
 _NEARBY = 40.0  # metres around a set of photos
 
 
@@ -33,8 +34,7 @@ def build(streams: Streams, options: WorldOptions) -> World:
     """
     sensors = {"rig": rigs.RIG_SENSORS, "video": ("CAM_FRONT",)}.get(options.shooting, ("camera",))
     instants = 1 if options.shooting == "photos" else rigs.rig_instants(options.views, len(sensors))
-    # photos do not leave the neighbourhood of the origin: a shorter street looks the same
-    street = draw_street(streams.scene, options.size * (0.65 if options.shooting == "photos" else 1.0))
+    street = draw_street(streams.scene, options.size, near=options.shooting == "photos")
     light = _daylight(streams.scene)
     floor = paint(street.builder, streams.scene, "asphalt")
     scene = populate(street, streams.motion, options, instants)
@@ -54,11 +54,17 @@ def build(streams: Streams, options: WorldOptions) -> World:
     )  # fmt: skip
 
 
-def draw_street(rng: np.random.Generator, size: float = 1.0) -> Street:
-    """Everything that stands still."""
-    builder, road = Builder(), draw_road(rng, size)
+def draw_street(rng: np.random.Generator, size: float = 1.0, near: bool = False) -> Street:
+    """Everything that stands still.
+
+    Args:
+        rng: of the scene.
+        size: factor on the length.
+        near: only the neighbourhood of the origin will be visited: a shorter street, plain from some way on.
+    """
+    builder, road = Builder(), draw_road(rng, size * (0.65 if near else 1.0))
     mood = list(blocks.MOODS)[int(rng.choice(4, p=[0.35, 0.25, 0.15, 0.25]))]
-    street = Street(builder, rng, road, mood)
+    street = Street(builder, rng, road, mood, 2.0 * _REACH if near else np.inf)
     lay_ground(builder, rng, road, green=mood == "suburb" or rng.random() < 0.2)
     paint_marks(builder, rng, road)
     blocks.line_street(street)
@@ -78,17 +84,17 @@ def _nearby(world: World) -> World:
 def plan_photos(rng: np.random.Generator, road: Road) -> PhotoPlan:
     """Somebody on a pavement, or in a car that passes; near the world's origin, where x runs along the road."""
     side = int(rng.choice(SIDES))
-    kerb, front, reach = road.half(side), road.front(side), rng.uniform(5.0, 10.0)
+    kerb, front, reach = road.half(side), road.front(side), rng.uniform(0.5, 1.0) * _REACH
     if rng.random() < 0.7:
         across, height = (side * (kerb - 0.5), side * (front - 0.55)), (1.2, 2.1)
     else:
         across, height = (side * 0.2, side * (road.lanes * road.lane - 0.2)), (1.2, 2.4)
     low = np.array([-reach, min(across), height[0]])
     high = np.array([reach, max(across), height[1]])
-    far = max(road.front(1), road.front(-1)) + 1.0
+    far = np.array([2.0 * reach, max(road.front(1), road.front(-1)) + 1.0, 4.5])
     return PhotoPlan(
-        low, high, np.array([-2.2 * reach, -far, 0.6]), np.array([2.2 * reach, far, 4.5]), step=1.2, apart=0.5,
-        slope=(-0.3, 0.3), nearest=0.8, middle=2.0, things=0.2, clearance=0.6,
+        low, high, far * [-1.0, -1.0, 0.13], far, step=1.2, apart=0.5, slope=(-0.3, 0.3), nearest=0.8, middle=2.0,
+        things=0.2, clearance=0.6, attract=(far * [-1.2, -1.5, 0.0], far * [1.2, 1.5, 1.5]),
     )  # fmt: skip
 
 
