@@ -61,7 +61,8 @@ class Spot:
 
     def add(self, make: Maker) -> bool:
         """Put one more thing onto the patch: on another, against another, or anywhere."""
-        rng, thing, choice = self.rng, make(self.builder, self.rng), self.rng.random()
+        rng, materials = self.rng, len(self.builder.material_kind)
+        thing, choice = make(self.builder, rng), rng.random()
         yaw = rng.uniform(-np.pi, np.pi) if rng.random() < 0.6 else rng.normal(0, 0.2)
         if choice < 0.3 and self._stack(thing, yaw):
             return True
@@ -69,6 +70,7 @@ class Spot:
         if place is None:
             place = self.plot.seek(rng, thing.half, yaw, rng.uniform(0.004, 0.03))
         if place is None:
+            del self.builder.material_kind[materials:], self.builder.material_rows[materials:]
             return False
         self.put(thing, np.array([*place, 0.0]), yaw)
         return True
@@ -154,7 +156,7 @@ def _table(builder: Builder, rng: np.random.Generator, scale: float) -> Base:
     parts += _legs(rng, half, height - thick, leg)
     if rng.random() < 0.4:
         inset, cloth = rng.uniform(0.02, 0.2), material(builder, rng, "fabric", gloss=0.0)
-        width = half[0] - inset if rng.random() < 0.5 else min(half[0], 0.25)
+        width = half[0] - inset if rng.random() < 0.75 else min(half[0], 0.25)
         parts.append(box((-width, inset - half[1], height), (width, half[1] - inset, height + 0.003), cloth))
         half, height = (width, half[1] - inset), height + 0.003
     if rng.random() < 0.4:

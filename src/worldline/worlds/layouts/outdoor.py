@@ -20,7 +20,7 @@ from worldline.worlds.options import Streams, WorldOptions
 from worldline.worlds.world import Builder, CameraSet, PhotoEffects, Thing, World, choose_rows
 
 _FAR = 160.0  # half side of the ground, metres
-_SLAB = 0.015  # metres by which lawns and paths lie above the ground: they hide it and still feel level
+_SLAB = 0.008  # metres by which lawns and paths lie above the ground: they hide it and still feel level
 _OUT = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, -1.0], [-1.0, 0.0]])  # of the sides +y, +x, -y, -x
 
 
@@ -171,13 +171,16 @@ def _furnish(site: Site, count: int) -> None:
                 site.plot.take(place, thing.half, yaw)
                 site.loose.append(site.put(thing, place, yaw))
             continue
+        materials = len(site.builder.material_kind)
         make = yard.LOOSE[kinds[rng.choice(len(kinds), p=weights / weights.sum())]][0]
-        thing = make(site.builder, rng)
+        thing, before = make(site.builder, rng), len(site.loose)
         for _ in range(int(rng.integers(1, 4))):
             yaw = float(rng.choice(QUARTERS)) + rng.normal(0, 0.1) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
             spot = site.plot.seek(rng, thing.half, yaw, 0.25)
             if spot is not None and len(site.loose) < count:
                 site.loose.append(site.put(thing, spot, yaw))
+        if len(site.loose) == before:
+            del site.builder.material_kind[materials:], site.builder.material_rows[materials:]
 
 
 _KINDS: tuple[tuple[Callable[[Site], None], float], ...] = (

@@ -303,5 +303,4 @@ LOOSE = (
     (urn, 0.8),
     (pavilion, 0.5),
     (monument, 0.4),
-    (roadside.bin_, 0.5),
 )
