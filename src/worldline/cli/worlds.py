@@ -48,6 +48,8 @@ class Write:
     """Contrast of all patterns, 0 to 1."""
     light_change: float | None = None
     """Stops of exposure by which photos differ."""
+    effects: float | None = None
+    """Factor on what lens, hand, sensor and file do to a photo; 0 gives ideal photos."""
     overlap: tuple[float, float] | None = None
     """Least and greatest share of pixels that a new photo has in common with an earlier one."""
     focal_per_view: bool = False
@@ -65,8 +67,9 @@ class Write:
 
     def knobs(self) -> dict[str, Any]:
         """The options of the world that were given."""
-        names = ("shooting", "rate", "speed", "objects", "texture", "light_change", "overlap", "principal_offset")
+        names = ("shooting", "rate", "speed", "objects", "texture", "light_change", "effects", "overlap")
         given = {name: getattr(self, name) for name in names} | {"size": self.extent}
+        given["principal_offset"] = self.principal_offset
         given["focal_per_view"] = self.focal_per_view or None
         return {name: value for name, value in given.items() if value is not None}
 

@@ -62,7 +62,7 @@ def category_of(size: Float[np.ndarray, "3"], moves: bool) -> str | None:
     Worlds have no names for things; these limits separate those of the street layout.
     """
     length, width, height = size
-    if 1.3 <= height <= 4.5 and 1.3 <= width <= 3.2 and length >= 3.2:
+    if 1.3 <= height <= 4.5 and 1.5 <= width <= 3.2 and length >= max(3.2, 1.5 * width):
         if length > 9.0:
             return "vehicle.bus.rigid"
         return "vehicle.car" if length < 5.4 and height < 1.9 else "vehicle.truck"
