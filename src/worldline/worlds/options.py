@@ -28,6 +28,7 @@ class WorldOptions:
     objects: int | None = None  # number of loose objects; None: drawn per seed
     size: float = 1.0  # factor on the extent of the scene
     light_change: float | None = None  # stops of exposure by which views differ; None: drawn per seed
+    effects: float = 1.0  # factor on all that lens, hand, sensor and file do to a photo; 0 gives ideal photos
     texture: float = 1.0  # factor on the contrast of all patterns, 0 makes every surface plain
     speed: float = 1.0  # factor on how fast cameras and things move
 
@@ -44,6 +45,8 @@ class WorldOptions:
         for name in ("rate", "size", "speed"):
             if not getattr(self, name) > 0:
                 raise InputError(f"The {name} {getattr(self, name)} is not positive.", "Give a number above 0.")
+        if not 0 <= self.effects <= 2:
+            raise InputError(f"The strength of photo effects {self.effects} is not in 0..2.", "1 is usual, 0 is none.")
         if not 0 <= self.texture <= 1:
             raise InputError(f"The texture strength {self.texture} is not in 0..1.", "1 is full, 0 is plain.")
 

@@ -110,7 +110,9 @@ def describe(layout: str, seed: int, *, views: int, **knobs: Any) -> World:
             if attempt == _ATTEMPTS - 1:
                 raise
             continue
-        effects = draw_effects(streams.photo, world.views, options.light_change)
+        effects = draw_effects(
+            streams.photo, world.views, options.light_change, options.effects, steady=options.shooting != "photos"
+        )
         return replace(_soften_patterns(world, options.texture), layout=layout, seed=seed, photo=effects)
     raise AssertionError("unreachable")
 
@@ -179,11 +181,11 @@ def _develop(world: World, moments: Sequence[tuple[int, Moment]]) -> WorldSample
     def gather(name: str) -> Tensor:
         return torch.cat([getattr(moment, name) for _, moment in moments])[back]
 
-    depth, body = gather("depth"), gather("body")
+    depth, body, matrices = gather("depth"), gather("body"), gather("intrinsics")
     moves = torch.as_tensor(world.motion.moves, device=body.device)
     valid = depth > 0
     return WorldSample(
-        images=photograph(gather("light"), world),
+        images=photograph(gather("light"), depth, matrices, world),
         depth=depth,
         points=gather("points"),
         normals=gather("normals"),
@@ -191,7 +193,7 @@ def _develop(world: World, moments: Sequence[tuple[int, Moment]]) -> WorldSample
         body=body,
         dynamic=moves[body.long().clamp_min(0)] & valid,
         valid=valid,
-        intrinsics=gather("intrinsics"),
+        intrinsics=matrices,
         world_from_cam=gather("world_from_cam"),
         world=world,
     )

@@ -129,19 +129,35 @@ class CameraSet:
 
 @dataclass(frozen=True)
 class PhotoEffects:
-    """What differs between two shots of the same place. One entry per view."""
+    """What lenses, hands, sensors and files do to the light. One entry per view; see rendering/photo.py."""
 
-    exposure: Float64[np.ndarray, "v"]  # stops relative to the set
+    exposure: Float64[np.ndarray, "v"]  # stops relative to what was metered
+    metering: Float64[np.ndarray, "v"]  # 0: exposed like the first view; 1: every view by its own light
     white_balance: Float64[np.ndarray, "v 3"]  # gains
     vignetting: Float64[np.ndarray, "v"]  # share of light lost in the corner
-    noise: Float64[np.ndarray, "v"]  # standard deviation at mid grey, of display range 1
+    aperture: Float64[np.ndarray, "v"]  # metres across the lens; 0 is a pinhole
+    focus_at: Float64[np.ndarray, "v 2"]  # (x, y) in units of the image, 0..1: what lies there is in focus
+    focus_error: Float64[np.ndarray, "v"]  # dioptres (1 / m) by which the focus is missed
+    shake_turn: Float64[np.ndarray, "v 3"]  # rotation vector of the camera during the exposure, radians, camera axes
+    shake_move: Float64[np.ndarray, "v 3"]  # its translation, metres, camera axes
+    read_noise: Float64[np.ndarray, "v"]  # standard deviation, of linear light that saturates at 1
+    shot_noise: Float64[np.ndarray, "v"]  # variance per unit of that light
+    contrast: Float64[np.ndarray, "v"]  # of the tone curve, -1..1; 0 leaves it as it is
+    saturation: Float64[np.ndarray, "v"]  # factor on the colour differences
+    sharpening: Float64[np.ndarray, "v"]  # share of the fine detail that is added once more
+    jpeg: Int[np.ndarray, "v"]  # quality 1..100 of the file; 0: not compressed
     seed: Int[np.ndarray, "v"]  # of the sensor noise
 
     @classmethod
     def none(cls, views: int) -> PhotoEffects:
         """Ideal photos."""
-        flat = np.zeros(views)
-        return cls(flat, np.ones((views, 3)), flat, flat, np.zeros(views, np.int64))
+        flat, pair, triple = np.zeros(views), np.full((views, 2), 0.5), np.zeros((views, 3))
+        whole = np.zeros(views, np.int64)
+        return cls(
+            exposure=flat, metering=flat, white_balance=np.ones((views, 3)), vignetting=flat, aperture=flat,
+            focus_at=pair, focus_error=flat, shake_turn=triple, shake_move=triple, read_noise=flat, shot_noise=flat,
+            contrast=flat, saturation=np.ones(views), sharpening=flat, jpeg=whole, seed=whole,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
