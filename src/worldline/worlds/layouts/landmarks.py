@@ -14,7 +14,7 @@ from worldline.worlds.layouts.shapes import flight, frustum, settle
 from worldline.worlds.layouts.solids import ball, box, gable, prism, tapered, upright
 from worldline.worlds.layouts.wings import Look
 from worldline.worlds.layouts.yard import masonry
-from worldline.worlds.world import Builder, Part, Thing, yaw_matrix
+from worldline.worlds.world import Builder, Part, Thing, height_field, yaw_matrix
 
 QUARTERS = (np.pi, np.pi / 2, 0.0, -np.pi / 2)  # yaw of what looks towards the origin from +y, +x, -y, -x
 
@@ -163,6 +163,25 @@ def stair(builder: Builder, rng: np.random.Generator, half: float, steps: int) -
         a, b = sorted((side * (half + 0.1), side * (half + 3.0)))
         parts.append(box((a, -0.25, rise), (b, 0.0, rise + 0.85), wall))
     return settle(parts)
+
+
+def slopes(builder: Builder, rng: np.random.Generator, half: tuple[float, float]) -> list[Thing]:
+    """Rolling ground around a place of the given half extents: on every side a field that rises from the level and
+    falls back to it, sin(k y) (b + 2 a cos(m x))."""
+    mat, things = material(builder, rng, "grass"), []
+    for side, yaw in enumerate(QUARTERS):
+        depth, rise = rng.uniform(25.0, 45.0), rng.uniform(1.0, 3.5)
+        k, m, shift, a = (
+            np.pi / depth,
+            2 * np.pi / rng.uniform(25.0, 60.0),
+            rng.uniform(0, 6.3),
+            rng.uniform(0.2, 0.45) * rise,
+        )
+        waves = np.array([[0, k, np.pi / 2, rise], [m, k, np.pi / 2 + shift, a], [-m, k, np.pi / 2 - shift, a]])
+        turn = yaw_matrix(yaw)
+        place = -(half[1 - side % 2] + 7.0 + 0.5 * depth) * turn[:, 1] - np.array([0, 0, 0.01])
+        things.append(Thing([height_field(place, (110.0, 0.5 * depth), waves, mat, turn)], (1, 1), 2 * rise))
+    return things
 
 
 def backdrop(builder: Builder, rng: np.random.Generator, near: float, far: float) -> list[Thing]:

@@ -203,7 +203,8 @@ def arrange(rng: np.random.Generator, options: WorldOptions) -> Site:
                 material(builder, rng, family))  # fmt: skip
     make(site)
     _furnish(site, int(rng.integers(6, 19)) if options.objects is None else options.objects)
-    for thing in landmarks.backdrop(builder, rng, max(half) + 22.0, _FAR):
+    around = landmarks.slopes(builder, rng, half) if make in (garden, sanctuary) and rng.random() < 0.6 else []
+    for thing in around + landmarks.backdrop(builder, rng, max(half) + 22.0, _FAR):
         builder.place(thing, np.zeros(3), 0.0)
     return site
 

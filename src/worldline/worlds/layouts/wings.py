@@ -104,7 +104,7 @@ def wing(
     builder: Builder, rng: np.random.Generator, look: Look, width: float, depth: float, storeys: int, ground: str
 ) -> Thing:
     """A wing with ``storeys`` floors above a ground floor of one of the ``GROUNDS``."""
-    columns = max(2, round(width / look.pitch))
+    columns = int(np.clip(round(width / look.pitch), 2, 11))
     front = Front(0.5 * width, 0.5 * depth, columns, storeys, look)
     open_ = ground in ("arcade", "columns")
     back = -0.5 * depth
@@ -114,7 +114,8 @@ def wing(
         parts.append(box((-front.half, back, look.ground), (front.half, front.y - RELIEF, front.top), look.wall))
         parts += _windows(front)
     if open_:
-        parts += _arcade(front, inner) if ground == "arcade" else _colonnade(front, inner)
+        below = replace(front, columns=min(columns, 7))
+        parts += _arcade(below, inner) if ground == "arcade" else _colonnade(below, inner)
     else:
         parts += _ground_floor(rng, front, ground)
     if storeys and rng.random() < 0.5:
@@ -277,7 +278,7 @@ def _balconies(rng: np.random.Generator, front: Front) -> list[Part]:
     solid = rng.random() < 0.4
     for row in range(front.storeys):
         floor = look.ground + row * look.storey
-        for column in np.flatnonzero(chosen)[: 6 // front.storeys]:
+        for column in np.flatnonzero(chosen)[: max(1, 4 // front.storeys)]:
             x, far = front.middle(int(column)), front.y + out
             parts += [
                 box((x - wide, front.y, floor - 0.14), (x + wide, far, floor + 0.02), look.trim),

@@ -178,7 +178,7 @@ def tree(builder: Builder, rng: np.random.Generator) -> Thing:
         return roadside.tree(builder, rng, 0.8)
     high, trunk = rng.uniform(3.5, 7.5), rng.uniform(0.1, 0.25)
     bark, leaf = material(builder, rng, "bark"), material(builder, rng, "foliage")
-    other = leaf if rng.random() < 0.5 else material(builder, rng, "foliage")
+    other = leaf if rng.random() < 0.7 else leafy(builder, rng)
     clear = rng.uniform(0.3, 0.45) * high
     crown = np.array([rng.uniform(0.22, 0.36) * high, rng.uniform(0.22, 0.36) * high, 0.5 * (high - clear)])
     middle = np.array([0, 0, clear + crown[2]])
