@@ -15,6 +15,7 @@ from worldline.worlds.cameras.trails import Space
 _BATCHES, _BATCH = 24, 16
 _HORIZON = 12.0  # seconds that are checked at least, so that a longer clip keeps the circle of a shorter one
 _STEP = 0.15  # seconds between checked places
+_FASTEST = 0.8  # radians per second
 _TRIALS = 4  # clear circles of which the one with the best views is taken
 
 
@@ -88,11 +89,11 @@ def _draw(rng: np.random.Generator, space: Space, plan: PhotoPlan, narrow: float
     height = rng.uniform(space.low[2], space.high[2])
     full = rng.random() < 0.5 * (1.0 - 1.5 * narrow)
     swing = np.inf if full else np.radians(rng.uniform(20.0, 100.0)) * (1.0 - 0.75 * narrow)
-    pace = np.exp(rng.uniform(np.log(0.15), np.log(1.2))) * rng.choice([-1.0, 1.0])
+    rate = min(np.exp(rng.uniform(np.log(0.15), np.log(1.2))) / radius, _FASTEST) * rng.choice([-1.0, 1.0])
     depth = rng.uniform(0.0, 0.15, 2) * (1.0 - narrow) * np.array([radius, min(radius, height)])
     breath = np.stack([depth, rng.uniform(0.3, 1.0, 2), rng.uniform(0, 2 * np.pi, 2)], 1)
     aim = np.array([*target[:2], np.clip(target[2], height + plan.slope[0] * radius, height + plan.slope[1] * radius)])
-    return Circle(aim, radius, height, rng.uniform(0, 2 * np.pi), pace / radius, swing, breath)
+    return Circle(aim, radius, height, rng.uniform(0, 2 * np.pi), rate, swing, breath)
 
 
 def _merit(path: Circle, space: Space, plan: PhotoPlan, fov: float) -> float:

@@ -42,7 +42,7 @@ class Place:
         low = np.array([*(room.low[:2] + margin), 0.8])
         high = np.array([*(room.high[:2] - margin), min(2.0, room.high[2] - margin)])
         targets = np.array([*(0.6 * room.low[:2]), 0.2]), np.array([*(0.6 * room.high[:2]), 1.4])
-        return PhotoPlan(low, high, *targets)
+        return PhotoPlan(low, high, *targets, slope=(-0.65, 0.25))
 
 
 def draw_place(rng: np.random.Generator, scale: float) -> Place:
