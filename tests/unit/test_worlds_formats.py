@@ -205,6 +205,9 @@ def test_categories_follow_size_and_motion() -> None:
     assert category_of(np.array([7.0, 2.4, 3.2]), True) == "vehicle.truck"
     assert category_of(np.array([11.5, 2.5, 3.1]), True) == "vehicle.bus.rigid"
     assert category_of(np.array([0.5, 0.6, 1.75]), True) == "human.pedestrian.adult"
+    assert category_of(np.array([0.5, 0.5, 1.7]), False) == "human.pedestrian.adult"  # stands
+    assert category_of(np.array([0.6, 0.7, 1.1]), False) is None  # a bin
+    assert category_of(np.array([4.0, 1.3, 2.45]), False) is None  # a bus shelter
     assert category_of(np.array([1.8, 0.6, 1.8]), True) == "vehicle.bicycle"
     assert category_of(np.array([12.0, 9.0, 8.0]), False) is None  # a house
     assert category_of(np.array([0.3, 0.3, 0.3]), True) == "movable_object.pushable_pullable"

@@ -66,7 +66,8 @@ def category_of(size: Float[np.ndarray, "3"], moves: bool) -> str | None:
         if length > 9.0:
             return "vehicle.bus.rigid"
         return "vehicle.car" if length < 5.4 and height < 1.9 else "vehicle.truck"
-    if moves and 1.2 <= height <= 2.1 and max(length, width) <= 1.3:
+    upright = 1.4 <= height <= 2.05 and min(length, width) >= 0.25 and 0.4 <= max(length, width) <= 1.1
+    if upright or (moves and 1.2 <= height <= 2.1 and max(length, width) <= 1.3):
         return "human.pedestrian.adult"
     if moves and 1.2 <= height <= 2.2 and 1.3 < length <= 2.3 and width <= 1.2:
         return "vehicle.bicycle"

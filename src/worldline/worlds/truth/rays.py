@@ -19,7 +19,7 @@ from worldline.worlds.world import SHELL_FACES, SKY, STILL, World
 
 PACKET = 32  # rays per packet
 _CELLS = 64  # directions are sorted in a grid of so many cells per face of a cube
-_RAYS = 1 << 20  # rays cast at a time
+_PAIRS = 1 << 23  # packets times solids that are looked at together: bounds the memory to some 500 MB
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,9 @@ class Instants:
         count = len(group)
         distance, surface = np.full(count, np.inf), np.full(count, SKY, np.int64)
         order = np.lexsort((_direction_cells(direction), group, frame[group]))  # by instant, origin, then direction
-        for start in range(0, count, _RAYS):
-            rows = order[start : start + _RAYS]
+        step = PACKET * max(64, _PAIRS // (1 + len(self.world.primitives.kind)))
+        for start in range(0, count, step):
+            rows = order[start : start + step]
             own = group[rows]
             distance[rows], surface[rows] = self._cast_sorted(frame[own], origin[own], own, direction[rows])
         hit = np.flatnonzero(np.isfinite(distance))
