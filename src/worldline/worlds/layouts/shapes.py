@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
@@ -163,10 +164,13 @@ class Plot:
                 return False
         elif (np.abs(position) + np.abs(axes) @ reach > np.array(self.half)).any():
             return False
-        return not any(
-            _meet(position - other, axes, reach, yaw_matrix(other_yaw)[:2, :2], np.array(other_half), gap)
-            for other, other_half, other_yaw in self.taken
-        )
+        for other, other_half, other_yaw in self.taken:
+            x, y = position[0] - other[0], position[1] - other[1]
+            if math.hypot(x, y) > math.hypot(*half) + math.hypot(*other_half) + gap:  # far apart, the usual case
+                continue
+            if _meet(np.array([x, y]), axes, reach, yaw_matrix(other_yaw)[:2, :2], np.array(other_half), gap):
+                return False
+        return True
 
     def seek(
         self, rng: np.random.Generator, half: tuple[float, float], yaw: float, gap: float, tries: int = 12
