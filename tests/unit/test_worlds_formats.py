@@ -20,7 +20,7 @@ from worldline.errors import InputError, OutputError
 from worldline.worlds import truth
 from worldline.worlds.formats import FORMATS
 from worldline.worlds.formats.nuscenes_tables import TABLES, VERSION, category_of
-from worldline.worlds.formats.plan import Plan
+from worldline.worlds.formats.plan import Plan, photographs
 from worldline.worlds.world import World
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -358,6 +358,18 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch
     monkeypatch.undo()
     assert len(worlds.write("rooms", 3, tmp_path, views=2, height=16, width=16)) == 2
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_photos_rendered_in_portions_are_the_photos_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also their exposure: a film must not flicker where a portion ends."""
+    world = worlds.describe("rooms", worlds.TEST_SEEDS[0], views=5)
+    whole = worlds.render([world], height=24, width=32)[0]
+    monkeypatch.setattr("worldline.worlds.formats.plan._PIXELS", 2 * 24 * 32)
+    plan = replace(PLAN, height=24, width=32)
+    seen = [(row, sample.images[view]) for row, sample, view in photographs(world, np.arange(5), plan)]
+    assert [row for row, _ in seen] == list(range(5))
+    for row, image in seen:
+        assert (image.int() - whole.images[row].int()).abs().double().mean() < 0.2, row
 
 
 @pytest.mark.parametrize("format", ["colmap", "tapvid3d"])

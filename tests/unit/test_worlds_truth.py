@@ -246,6 +246,8 @@ def test_a_sensor_of_a_rig_is_chosen_by_name_or_number() -> None:
     left, right = (ask(world, 0.4, 0.5, 0, 2, 2, sensor=name) for name in ("left", "right"))
     assert np.array_equal(right.world, ask(world, 0.4, 0.5, 0, 2, 2, sensor=1).world)
     assert abs((right.world - left.world)[0] - 0.5) < 1e-6 or right.instance != left.instance
+    every = ask(world, 0.4, 0.5, [0, 1], [4, 5], [4, 5], sensor=None)  # photos of all sensors: left, right, left, ...
+    assert np.array_equal(every.position, np.stack([left.position, right.position]))
     with pytest.raises(InputError, match="middle"):
         ask(world, 0.4, 0.5, 0, 2, 2, sensor="middle")
 

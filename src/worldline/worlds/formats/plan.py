@@ -56,15 +56,18 @@ def choose_views(world: World, rows: Int64[np.ndarray, "n"]) -> World:
 
 
 def photographs(world: World, rows: Int64[np.ndarray, "n"], plan: Plan) -> Iterator[tuple[int, WorldSample, int]]:
-    """Render some photos of a world, as many at a time as fit into memory: (row, sample, view in the sample)."""
+    """Render some photos of a world, as many at a time as fit into memory: (row, sample, view in the sample).
+
+    The light meter looks at the first photo of a world, so that one is seen again in every portion.
+    """
     step = max(1, _PIXELS // (plan.height * plan.width))
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
-        sample = sampling.render(
-            [choose_views(world, part)], height=plan.height, width=plan.width, device=plan.device
-        )[0]  # fmt: skip
+        extra = int(part[0] != 0)
+        chosen = choose_views(world, np.r_[0, part] if extra else part)
+        sample = sampling.render([chosen], height=plan.height, width=plan.width, device=plan.device)[0]
         for view, row in enumerate(part):
-            yield int(row), sample, view
+            yield int(row), sample, view + extra
 
 
 def photo(sample: WorldSample, view: int) -> Image.Image:
