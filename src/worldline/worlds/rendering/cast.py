@@ -1,14 +1,15 @@
-"""Batched analytic ray casting: packets of rays against convex solids, exact to float32.
+"""Batched ray casting: packets of rays against solids, exact to float32.
 
-Rays travel in packets that share an origin (an image tile seen from its camera, or the same tile's points seen from a
-light). A packet's frustum is tested against the oriented bounds of all primitives at once; what survives is visited in
-rounds: round k handles the k-th candidate of every packet with elementwise arithmetic and a running minimum. So the
-cost follows the number of solids *near a ray*, and the same code is cache-friendly on a CPU and wide on a GPU.
+Rays travel in packets (an image tile seen from its camera, or the same tile's points on their way to a light). The
+frustum around a packet is tested against the bounds of all solids at once; what survives is visited in rounds, from
+near to far: round k handles the k-th candidate of every packet with elementwise arithmetic and a running minimum. So
+the cost follows the number of solids *near a ray*, and the same code is cache-friendly on a CPU and wide on a GPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +17,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from worldline.worlds.rendering.hits import HITS, Hit, Rows, turned
-from worldline.worlds.world import FLOOR, POLYTOPE, SHELL_FACES, SKY, World, pad_planes
+from worldline.worlds.rendering.hits import HITS, Rows, turned
+from worldline.worlds.rendering.packets import Bounds, Frusta, Packets, Pairs
+from worldline.worlds.world import FLOOR, HEIGHT_FIELD, POLYTOPE, SHELL_FACES, SKY, World, material_slices, pad_planes
+
+__all__ = ["KindTable", "Packets", "SceneTables", "cast", "occluded", "pack", "surface_frames"]
+
+Visit = Callable[..., tuple[Tensor, Tensor]]
 
 NEAR = 1e-4  # hits closer than this (in units of the direction) are the origin's own surface
-_CPU_PACKETS = 96  # packets per step on a CPU: the working set of a round stays in the cache
+_CPU_PAIRS = 96  # packets per step on a CPU: the working set stays in the cache
+_PHASES = (0, 3, 8, 20, 1 << 40)  # rounds after which candidates behind what was found are dropped
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,13 @@ class KindTable:
     planes: Float[Tensor, "scene n f 4"]
     valid: Bool[Tensor, "scene n"]
     surface: Int[Tensor, "scene n"]  # surface id of the hit: SHELL_FACES + index in the world's primitive list
+    shades: Bool[Tensor, "scene n"] | None = None  # which solids throw shadows; None: all
+
+    def bounds(self, *, shading: bool = False) -> Bounds:
+        """Boxes and balls around the solids, or around those that throw shadows."""
+        chosen = self.valid if self.shades is None or not shading else self.valid & self.shades
+        radius = self.half.norm(dim=-1).masked_fill(~chosen, -torch.inf)
+        return Bounds(self.center, self.rotation, self.half, radius)
 
 
 @dataclass(frozen=True)
@@ -43,15 +57,6 @@ class SceneTables:
     room_high: Float[Tensor, "scene 3"]
     open_air: Bool[Tensor, "scene"]  # only the floor of the shell is there
     kinds: dict[int, KindTable]
-
-
-@dataclass(frozen=True)
-class Packets:
-    """Groups of rays with a common origin, ordered by scene, equally many per scene."""
-
-    origin: Float[Tensor, "packet 3"]
-    direction: Rows
-    scenes: int
 
 
 def pack(worlds: Sequence[World], device: torch.device | str) -> SceneTables:
@@ -70,20 +75,30 @@ def pack(worlds: Sequence[World], device: torch.device | str) -> SceneTables:
         center, half = np.zeros((len(worlds), count, 3)), np.ones((len(worlds), count, 3))
         rotation = np.broadcast_to(np.eye(3), (len(worlds), count, 3, 3)).copy()
         planes, valid = np.zeros((len(worlds), count, faces, 4)), np.zeros((len(worlds), count), bool)
-        surface = np.zeros((len(worlds), count), np.int64)
+        surface, shades = np.zeros((len(worlds), count), np.int64), np.zeros((len(worlds), count), bool)
         for index, (world, rows) in enumerate(zip(worlds, chosen, strict=True)):
             solids, n = world.primitives, len(rows)
             center[index, :n], half[index, :n] = solids.center[rows], solids.half[rows]
             rotation[index, :n], valid[index, :n] = solids.rotation[rows], True
             planes[index, :n] = pad_planes(kind, solids.planes[rows], faces)
-            surface[index, :n] = SHELL_FACES + rows
+            surface[index, :n], shades[index, :n] = SHELL_FACES + rows, ~_around_lights(world)[rows]
         kinds[kind] = KindTable(
             tensor(center), tensor(rotation), tensor(half), tensor(planes), tensor(valid, torch.bool),
-            tensor(surface, torch.int32),
+            tensor(surface, torch.int32), tensor(shades, torch.bool),
         )  # fmt: skip
     low, high = (tensor(np.stack([getattr(w, name) for w in worlds])) for name in ("room_low", "room_high"))
     open_air = torch.tensor([w.sky is not None for w in worlds], device=device)
     return SceneTables(low, high, open_air, kinds)
+
+
+def _around_lights(world: World) -> Bool[np.ndarray, "n"]:
+    """Solids that let light pass: what shines itself, and what a light is inside of (a lampshade)."""
+    solids = world.primitives
+    shines = world.material_table[:, material_slices()["emission"]][solids.material, 0] > 0
+    away = world.light_position[:, None] - solids.center
+    local = np.abs(np.einsum("nij,lni->lnj", solids.rotation, away))
+    inside = (local <= solids.half).all(-1).any(0) & (solids.kind != HEIGHT_FIELD)
+    return shines | inside
 
 
 def _plane_rows(kind: int, planes: np.ndarray) -> int:
@@ -92,21 +107,44 @@ def _plane_rows(kind: int, planes: np.ndarray) -> int:
     return max(1, len(used) - int(used[::-1].argmax()) + (kind == POLYTOPE)) if used.any() else 1
 
 
-def cast(tables: SceneTables, packets: Packets) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
-    """Nearest hit of every ray: (distance in units of its direction, surface id); infinity and SKY in the open air."""
+def cast(
+    tables: SceneTables, packets: Packets, step: Visit | None = None
+) -> tuple[Float[Tensor, "packet ray"], Int[Tensor, "packet ray"]]:
+    """Nearest hit of every ray: (distance in units of its direction, surface id); infinity and SKY in the open air.
+
+    ``step`` takes the place of :func:`visit`: a compiled twin of it.
+    """
     distance, surface = _shell(tables, packets)
+    frusta = Frusta.around(packets)
+    start = torch.full((1, 1), NEAR, device=distance.device)
     for kind, table in tables.kinds.items():
-        _run_rounds(HITS[kind], table, packets, distance, surface)
+        pairs = frusta.until(distance).meet(table.bounds())
+        for portion in _rounds(pairs, lambda p: p.nearest <= frusta.reach(distance)[p.row]):
+            _run(step or visit, kind, table, packets, portion, start, distance, surface)
     return distance, surface
 
 
-def occluded(tables: SceneTables, packets: Packets) -> Bool[Tensor, "packet ray"]:
-    """Whether a solid lies between the origin (a light) and origin + direction (a surface point)."""
-    distance = torch.ones_like(packets.direction[0])
+def occluded(
+    tables: SceneTables, packets: Packets, start: Float[Tensor, "packet ray"], live: Bool[Tensor, "packet"],
+    step: Visit | None = None,
+) -> Bool[Tensor, "packet ray"]:  # fmt: skip
+    """Whether a solid lies between the points of the packets and a light.
+
+    Args:
+        tables: the solids.
+        packets: with ``points``.
+        start: what lies closer to a point than this does not count, in units of the direction.
+        live: packets that are of interest; the others are reported free.
+        step: see :func:`cast`.
+    """
+    distance = torch.ones_like(start)
     surface = torch.full(distance.shape, -1, dtype=torch.int32, device=distance.device)
-    distance.mul_(1.0 - 2e-3)  # a point does not shade itself
+    frusta = Frusta.around(packets).until(distance)
     for kind, table in tables.kinds.items():
-        _run_rounds(HITS[kind], table, packets, distance, surface)
+        pairs = frusta.meet(table.bounds(shading=True))
+        pairs = pairs.take(live[pairs.row])
+        for portion in _rounds(pairs, lambda p: (distance.amax(1) == 1.0)[p.row]):
+            _run(step or visit, kind, table, packets, portion, start, distance, surface)
     return surface >= 0
 
 
@@ -128,98 +166,67 @@ def _shell(tables: SceneTables, packets: Packets) -> tuple[Tensor, Tensor]:
     return distance, surface
 
 
-def candidates(
-    table: KindTable, packets: Packets, reach: Float[Tensor, "packet ray"]
-) -> Bool[Tensor, "scene packet n"]:
-    """Which oriented bounds meet which packet's frustum: never drops a solid that a ray hits before ``reach``."""
-    scenes = packets.scenes
-    planes, offsets = _frustum(packets, reach)
-    per_scene = len(planes) // scenes
-    planes = planes.view(scenes, per_scene * 5, 3)
-    along = torch.einsum("spi,snij->spnj", planes, table.rotation).abs()
-    radius = torch.einsum("spnj,snj->spn", along, table.half)
-    origin = packets.origin.view(scenes, per_scene, 3)
-    # signed distance of the solid's centre to each plane; planes 0..3 pass through the origin, 4 is the far end
-    center = torch.einsum("spi,sni->spn", planes, table.center).view(scenes, per_scene, 5, -1)
-    center = center - torch.einsum("spki,spi->spk", planes.view(scenes, per_scene, 5, 3), origin)[..., None]
-    center = center - offsets.view(scenes, per_scene, 5, 1)
-    meets = (center <= radius.view_as(center) + 1e-4).all(dim=2)
-    return meets & table.valid[:, None]
-
-
-def _frustum(packets: Packets, reach: Tensor) -> tuple[Tensor, Tensor]:
-    """Five planes per packet (outward normals, offsets from the origin): four sides and the far end."""
-    dx, dy, dz = packets.direction
-    norm = torch.rsqrt(dx * dx + dy * dy + dz * dz)
-    axis = torch.stack([(dx * norm).mean(1), (dy * norm).mean(1), (dz * norm).mean(1)], -1)
-    axis = torch.nn.functional.normalize(axis, dim=-1)
-    helper = torch.zeros_like(axis)
-    helper.scatter_(1, axis.abs().argmin(1, keepdim=True), 1.0)
-    right = torch.nn.functional.normalize(torch.linalg.cross(axis, helper), dim=-1)
-    up = torch.linalg.cross(right, axis)
-
-    def dot(v: Tensor) -> Tensor:
-        return v[:, 0:1] * dx + v[:, 1:2] * dy + v[:, 2:3] * dz
-
-    forward = dot(axis)
-    wide = (forward * norm).amin(1) < 0.05  # nearly a hemisphere: keep everything
-    safe = forward.clamp_min(1e-9)
-    x, y = dot(right) / safe, dot(up) / safe
-    margin = 1e-4
-    low_x, high_x = x.amin(1, keepdim=True) - margin, x.amax(1, keepdim=True) + margin
-    low_y, high_y = y.amin(1, keepdim=True) - margin, y.amax(1, keepdim=True) + margin
-    planes = torch.stack(
-        [right - high_x * axis, low_x * axis - right, up - high_y * axis, low_y * axis - up, axis], dim=1
-    )
-    offsets = torch.zeros(planes.shape[:2], dtype=planes.dtype, device=planes.device)
-    offsets[:, 4] = (forward * reach).amax(1)
-    offsets[wide] = torch.inf
-    return planes, offsets
-
-
-def _run_rounds(hit: Hit, table: KindTable, packets: Packets, distance: Tensor, surface: Tensor) -> None:
-    """Running minimum over the candidates of each packet, in place."""
-    meets = candidates(table, packets, distance)
-    scene, local, solid = meets.nonzero(as_tuple=True)
-    if len(scene) == 0:
+def _rounds(pairs: Pairs, matters: Callable[[Pairs], Tensor]) -> Iterator[Pairs]:
+    """Portions of pairs, near solids first, in which no packet occurs twice; what has ceased to matter is left out."""
+    if len(pairs.row) == 0:
         return
-    row = scene * meets.shape[1] + local
-    count = meets.sum(2).flatten()
-    rank = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-    step = _CPU_PACKETS if distance.device.type == "cpu" else len(count)
-    # order of visits: block of packets, then round, then packet
-    block = row // step
-    rounds = int(rank.max()) + 1
-    key = block * rounds + rank
-    order = torch.argsort(key, stable=True)
-    row, flat = row[order], (scene * meets.shape[2] + solid)[order]
-    sizes = torch.bincount(key, minlength=0).tolist()
-    constants = _local_constants(table, packets, row, flat)
-    near = torch.full((1, 1), NEAR, device=distance.device)
-    start = 0
-    for size in sizes:
-        if size == 0:
-            continue
-        part = slice(start, start + size)
-        start += size
-        rows = row[part]
-        turn, offset, half, planes = (c[part] for c in constants[:4])
-        towards = turned(turn, (packets.direction[0][rows], packets.direction[1][rows], packets.direction[2][rows]))
-        t = hit((offset[:, 0:1], offset[:, 1:2], offset[:, 2:3]), towards, half, planes, near)
-        before = distance[rows]
-        closer = t < before
-        distance[rows] = torch.where(closer, t, before)
-        surface[rows] = torch.where(closer, constants[-1][part], surface[rows])
+    pairs = pairs.take(torch.argsort(pairs.nearest))
+    pairs = pairs.take(torch.argsort(pairs.row, stable=True))
+    place = torch.arange(len(pairs.row), device=pairs.row.device)
+    fresh = torch.cat([place[:1] == 0, pairs.row[1:] != pairs.row[:-1]])
+    rank = place - torch.where(fresh, place, 0).cummax(0).values
+    most = _CPU_PAIRS if pairs.row.device.type == "cpu" else len(rank)
+    for low, high in itertools.pairwise(_PHASES):
+        chosen = (rank >= low) & (rank < high)
+        if low > 0:
+            chosen &= matters(pairs)
+        ranks = rank[chosen]
+        portion = pairs.take(chosen).take(torch.argsort(ranks, stable=True))
+        sizes = torch.bincount(ranks).tolist()
+        for size, end in zip(sizes, itertools.accumulate(sizes), strict=True):
+            for start in range(end - size, end, most):
+                yield portion.take(slice(start, min(start + most, end)))
+        if high > len(rank):
+            return
 
 
-def _local_constants(table: KindTable, packets: Packets, row: Tensor, flat: Tensor) -> tuple[Tensor, ...]:
-    """Per (packet, solid): local_from_world rotation, local origin, half extents, planes, surface id."""
-    rotation = table.rotation.flatten(0, 1)[flat].transpose(1, 2)
-    offset = packets.origin[row] - table.center.flatten(0, 1)[flat]
-    origin = (rotation * offset[:, None, :]).sum(-1)
-    half = table.half.flatten(0, 1)[flat]
-    planes = table.planes.flatten(0, 1)[flat]
-    return rotation, origin, half, planes, table.surface.flatten()[flat][:, None]
+def _run(
+    step: Visit, kind: int, table: KindTable, packets: Packets, pairs: Pairs, start: Tensor, distance: Tensor,
+    surface: Tensor,
+) -> None:  # fmt: skip
+    """Running minimum over one solid per packet, in place."""
+    row, solid = pairs.row, pairs.solid
+    inverse = table.rotation.flatten(0, 1)[solid].transpose(1, 2)
+    center = table.center.flatten(0, 1)[solid]
+    half, planes = table.half.flatten(0, 1)[solid], table.planes.flatten(0, 1)[solid]
+    ids = table.surface.flatten()[solid][:, None]
+    distance[row], surface[row] = step(
+        kind, row, inverse, center, half, planes, ids, packets.origin, packets.points, packets.direction, start,
+        distance, surface,
+    )  # fmt: skip
+
+
+def visit(
+    kind: int, row: Int[Tensor, "pair"], inverse: Float[Tensor, "pair 3 3"], center: Float[Tensor, "pair 3"],
+    half: Float[Tensor, "pair 3"], planes: Float[Tensor, "pair f 4"], ids: Int[Tensor, "pair 1"],
+    origin: Float[Tensor, "packet 3"], points: Rows | None, direction: Rows, start: Float[Tensor, "*packet ray"],
+    distance: Float[Tensor, "packet ray"], surface: Int[Tensor, "packet ray"],
+) -> tuple[Float[Tensor, "pair ray"], Int[Tensor, "pair ray"]]:  # fmt: skip
+    """One solid for each of some packets: their new nearest distances and surface ids.
+
+    Elementwise but for the gathering of rows, so that it compiles into one loop.
+    """
+    towards = turned(inverse, (direction[0][row], direction[1][row], direction[2][row]))
+    if points is None:
+        offset = (inverse * (origin[row] - center)[:, None, :]).sum(-1)
+        begins = (offset[:, 0:1], offset[:, 1:2], offset[:, 2:3])
+    else:
+        begins = turned(inverse, (points[0][row] - center[:, 0:1], points[1][row] - center[:, 1:2],
+                                  points[2][row] - center[:, 2:3]))  # fmt: skip
+        start = start[row]
+    t, before, was = HITS[kind](begins, towards, half, planes, start), distance[row], surface[row]
+    closer = (t < before) | ((t == before) & (ids < was))  # of faces that coincide the same one everywhere
+    return torch.where(closer, t, before), torch.where(closer, ids, was)
 
 
 def surface_frames(tables: SceneTables, worlds: Sequence[World], device: torch.device | str) -> tuple[Tensor, ...]:

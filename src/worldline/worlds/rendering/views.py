@@ -97,8 +97,10 @@ class Tiling:
         return grid[:, :, : self.height, : self.width].contiguous()
 
     def tiled(self, images: Tensor) -> Tensor:
-        """[scene view height width] -> [image, pixel in tile order]; the padding is filled with zeros."""
-        padding = (0, self.columns * self.tile - self.width, 0, self.rows * self.tile - self.height)
-        grid = torch.nn.functional.pad(images.flatten(0, 1), padding)
-        grid = grid.view(-1, self.rows, self.tile, self.columns, self.tile).transpose(2, 3)
-        return grid.reshape(len(grid), -1)
+        """[scene view height width ...] -> [image, pixel in tile order, ...]; the padding is filled with zeros."""
+        trailing = images.shape[4:]
+        full = (self.rows * self.tile, self.columns * self.tile)
+        grid = images.new_zeros(self.scenes * self.views, *full, *trailing)
+        grid[:, : self.height, : self.width] = images.flatten(0, 1)
+        grid = grid.view(-1, self.rows, self.tile, self.columns, self.tile, *trailing).transpose(2, 3)
+        return grid.reshape(len(grid), -1, *trailing)
