@@ -214,6 +214,17 @@ def test_fliers_keep_clear(make):
     assert distance_to_solids(poses[:, :3, 3], world.primitives).min() > 0.1
 
 
+def test_what_rides_on_a_belt_passes_beside_its_middle():
+    for seed in range(4):
+        cast = cast_of(machines.carousel, seed)
+        solids = cast.builder.primitives()
+        rest = choose_rows(solids, solids.body == 0)
+        poses = cast.world_from_body(np.arange(0.0, 20.0, 0.1))
+        for row in np.flatnonzero(solids.body):
+            carry = poses[:, solids.body[row]]
+            assert distance_to_solids(carry[:, :3, :3] @ solids.center[row] + carry[:, :3, 3], rest).min() > 0
+
+
 # --- worlds
 
 

@@ -140,7 +140,8 @@ def carousel(cast: Cast) -> bool:
     found = _loop(cast, width, width + 0.15, 0.7, 1.8)
     if found is None:
         return False
-    loop, frame = found
+    frame = found[1]
+    loop = Loop(found[0].a, found[0].b, min(found[0].radius, width))  # round corners would lead over the middle
     belt, side = cast.mat("plain"), cast.mat("furniture")
     a, b = loop.a, loop.b
     body = [box((-a - width, -b - width, 0.0), (a + width, b + width, level - 0.03), side)]
