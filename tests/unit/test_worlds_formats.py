@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from moving_world import INSTANTS, moving_world
 from worldline import worlds
 from worldline.errors import InputError, OutputError
 from worldline.worlds import truth
@@ -22,9 +22,6 @@ from worldline.worlds.formats import FORMATS
 from worldline.worlds.formats.nuscenes_tables import TABLES, VERSION, category_of
 from worldline.worlds.formats.plan import Plan, photographs
 from worldline.worlds.world import World
-
-sys.path.insert(0, str(Path(__file__).parent))
-from test_worlds_truth import INSTANTS, moving_world
 
 HEIGHT, WIDTH = 60, 80
 PLAN = Plan(HEIGHT, WIDTH, "jpg", "cpu", True, 150)
