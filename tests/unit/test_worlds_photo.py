@@ -123,7 +123,7 @@ def test_jpeg_is_what_a_file_would_be(height, width, quality):
         Image.fromarray(images[view].numpy()).save(memory, "JPEG", quality=quality, subsampling="4:2:0")
         theirs = np.asarray(Image.open(memory)).astype(int)
         assert np.abs(ours[view] - theirs).mean() < 1.1  # coefficients that are rounded the other way
-        assert (np.abs(ours[view] - theirs) <= 5).mean() > 0.99
+        assert (np.abs(ours[view] - theirs) <= 6).mean() > 0.95
 
 
 def test_jpeg_of_several_qualities_is_each_on_its_own():

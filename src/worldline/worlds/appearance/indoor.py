@@ -117,8 +117,8 @@ def camouflage(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     """Large patches with sharp borders."""
     value, soft = fbm(p, 3, foot), foot.clamp_min(2e-3)
     keep = fine(0.6 * foot)
-    light = torch.lerp(torch.full_like(value, 0.4), above(value, 0.08, soft), keep)
-    dark = torch.lerp(torch.full_like(value, 0.36), above(-0.12 - value, 0.0, soft), keep)
+    light = torch.lerp(torch.full_like(value, 0.6), above(value, 0.08, soft), keep)
+    dark = torch.lerp(torch.full_like(value, 0.34), above(-0.12 - value, 0.0, soft), keep)
     return blend(blend(m["a"], m["b"], light), m["c"], dark)
 
 

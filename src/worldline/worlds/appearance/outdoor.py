@@ -40,6 +40,7 @@ def asphalt(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     x, y = (u * 0.4 - left - 0.5).abs(), (v * 0.4 - low - 0.5).abs()
     inside = torch.minimum(0.15 + 0.3 * own[:, 1] - x, 0.15 + 0.3 * own[:, 2] - y)
     patch = above(inside, 0.0, 0.4 * foot) * (own[:, 0] > 0.84)
+    patch = _settle(patch, 0.058, fine(0.4 * foot))
     color = color * (1.0 - 0.45 * patch)[:, None]
     # cracks: where two noises are equal, in the worn parts only
     bend = noise2(u * 3.0 + 9.1, v * 3.0)
@@ -198,8 +199,11 @@ def windows(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     storey = line(v, 0.035, high)
     color = blend(blend(wall, m["b"], torch.maximum(sill, storey)), m["c"], opening)
     color = blend(color, tint, pane)
-    share = 4.0 * half_x * half_y
-    average = blend(m["a"], 0.25 * m["c"] + 0.1, 0.8 * share)
+    # the share of every part, for far views: openings, what of them is glass, sills and storeys
+    whole, glazed = 4.0 * half_x * half_y, (2.0 * half_x - 0.084) * (2.0 * half_y - 0.085)
+    trim = 0.07 + 0.06 * (2.0 * half_x + 0.1)
+    average = blend(m["a"], m["b"], trim / (1.0 - whole))
+    average = blend(average, blend(m["c"], 0.1 * m["c"] + 0.154, glazed / whole), whole)
     return torch.lerp(average, color, keep[:, None])
 
 

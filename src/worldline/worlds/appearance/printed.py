@@ -1,4 +1,7 @@
-"""Printed matter: pages of text, labels, signs, posters, book spines. Letters are random strokes, not a script."""
+"""Printed matter: pages of text, labels, signs, posters, book spines. Letters are random strokes, not a script.
+
+The averages that far views go to were fitted to near views of random materials.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,7 @@ def text(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     content = blend(m["b"], m["c"], torch.lerp(torch.full_like(shade, 0.5), shade, fine(12.0 * foot)))
     page = blend(color, content, picture * sheet)
     edge = torch.maximum(line(u, 0.008, foot), line(v, 0.008, foot))
-    average = blend(m["a"], 0.3 * (m["b"] + m["c"]), torch.full_like(u, 0.28))
+    average = 0.81 * m["a"] + 0.05 * m["b"] + 0.03 * m["c"]
     return torch.lerp(average, page * (1.0 - 0.5 * edge)[:, None], fine(0.6 * foot)[:, None])
 
 
@@ -82,7 +85,7 @@ def label(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     ink = torch.maximum(print_, code) * (1.0 - disc)
     color = blend(color, 0.05 * m["a"], ink)
     color = blend(color, torch.where((own[:, 4] > 0.5)[:, None], m["c"], 0.9 + 0.0 * m["c"]), name)
-    average = blend(m["a"], 0.5 * (m["b"] + m["c"]), torch.full_like(u, 0.42))
+    average = 0.64 * m["a"] + 0.27 * m["b"] + 0.07 * m["c"]
     return torch.lerp(average, color, fine(0.6 * foot)[:, None])
 
 
@@ -105,7 +108,8 @@ def sign(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     figure = torch.where(own[:, 1] > 0.75, arrow, words)
     color = blend(m["a"], m["b"], torch.maximum(border, figure))
     color = blend(color, m["c"], above(0.006, depth, foot))
-    return torch.lerp(blend(m["a"], m["b"], torch.full_like(u, 0.25)), color, fine(0.7 * foot)[:, None])
+    average = 0.78 * m["a"] + 0.18 * m["b"] + 0.04 * m["c"]
+    return torch.lerp(average, color, fine(0.7 * foot)[:, None])
 
 
 def hue(value: Tensor, m: Material) -> Tensor:
@@ -126,7 +130,8 @@ def poster(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     ink = letters(uv[:, 0] * 9.0, uv[:, 1] * 9.0, foot * 9.0)
     ink = ink * (cell_random(torch.floor(uv * 1.5 + 0.5), 12) > 0.45)
     color = blend(color, 0.06 * m["a"], ink)
-    return torch.lerp((m["a"] + m["b"] + m["c"]) * 0.32, color, fine(0.6 * foot)[:, None])
+    average = 0.34 * m["a"] + 0.22 * m["b"] + 0.32 * m["c"]
+    return torch.lerp(average, color, fine(0.6 * foot)[:, None])
 
 
 def books(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
@@ -142,5 +147,5 @@ def books(p: Tensor, uv: Tensor, m: Material, foot: Tensor) -> Tensor:
     title = letters(v * 1.8 + 9.0 * own[:, 4], (1.0 - x + left) * 1.6 - 0.3, foot * 1.8, 7)
     title = title * between(x - left, 0.2, 0.8, foot) * line(v * 0.12 + own[:, 5], 0.2, foot * 0.12)
     color = blend(color, torch.where((own[:, 6] > 0.5)[:, None], 0.04 * m["a"], 0.3 + 0.6 * m["b"]), title * keep)
-    color = torch.lerp((m["a"] + m["b"] + m["c"]) * 0.32, color, keep[:, None])
+    color = torch.lerp(0.51 * m["a"] + 0.32 * m["b"] + 0.14 * m["c"], color, keep[:, None])
     return color * (1.0 - 0.75 * line(x, 0.07, foot))[:, None]
