@@ -120,9 +120,9 @@ class WorldSource:
         if self.recipe.scenes is None:
             return self._render(seeds, self.recipe.scene_views, size)
         with self._lock:
-            missing = sorted({seed for seed in seeds if (seed, size) not in self._kept})
-            for seed, scene in zip(missing, self._render(missing, self.recipe.scene_views, size), strict=True):
-                self._kept[seed, size] = scene
+            for seed in {seed for seed in seeds if (seed, size) not in self._kept}:
+                # one by one: which scenes are new differs after a resume, and a batch may round otherwise
+                (self._kept[seed, size],) = self._render([seed], self.recipe.scene_views, size)
             return [self._kept[seed, size] for seed in seeds]
 
     def validation(self) -> list[PosedImages]:
