@@ -1,4 +1,4 @@
-"""``worldline bench single-pass``: speed and memory of one pass, beside pairs + global alignment."""
+"""``worldline bench``: speed and memory of one pass beside pairs + global alignment, and speed of the worlds."""
 
 from __future__ import annotations
 
@@ -38,11 +38,37 @@ class Memory:
     """Numbers of views."""
 
 
+@dataclass(frozen=True)
+class Worlds:
+    """Rays per second and seconds per sample of procedural worlds."""
+
+    layout: str = "rooms"
+    """Kind of world; see `worldline worlds --help`."""
+    solids: tuple[int, ...] = (30, 100, 300, 1000)
+    """Numbers of solids in the scene."""
+    device: str = "cpu"
+    """Where to render: cpu or cuda."""
+    threads: int = 2
+    """Processor threads."""
+    repeats: int = 5
+    """Runs of which the median is reported."""
+    scenes: int = 2
+    """Worlds in one batch."""
+    size: int = 224
+    """Side of the square photos in pixels; 4 of each world."""
+    compile: bool = False
+    """Compile the elementwise steps first."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the records as JSON."""
+
+
 def run(argv: list[str]) -> int:
     """Parse the arguments and measure."""
     arguments = tyro.extras.subcommand_cli_from_dict(
-        {"single-pass": SinglePass, "memory": Memory}, args=argv, prog="worldline bench"
+        {"single-pass": SinglePass, "memory": Memory, "worlds": Worlds}, args=argv, prog="worldline bench"
     )
+    if isinstance(arguments, Worlds):
+        return _worlds(arguments)
     return _single_pass(arguments) if isinstance(arguments, SinglePass) else _memory(arguments)
 
 
@@ -73,4 +99,27 @@ def _memory(arguments: Memory) -> int:
     from worldline.eval.memory import compare_memory
 
     console().print(markdown_table(compare_memory(arguments.model, parse_counts(arguments.views))))
+    return 0
+
+
+def _worlds(arguments: Worlds) -> int:
+    from worldline.cli.common import check_positive, console, markdown_table, parse_counts
+    from worldline.eval.worlds_bench import measure_worlds
+    from worldline.files import write_json
+
+    counts = parse_counts(arguments.solids)
+    check_positive(repeats=arguments.repeats, threads=arguments.threads, scenes=arguments.scenes, size=arguments.size)
+    records = measure_worlds(
+        layout=arguments.layout,
+        counts=counts,
+        device=arguments.device,
+        threads=arguments.threads,
+        repeats=arguments.repeats,
+        scenes=arguments.scenes,
+        size=arguments.size,
+        compile=arguments.compile,
+    )
+    console().print(markdown_table(records))
+    if arguments.out:
+        write_json(arguments.out, records)
     return 0

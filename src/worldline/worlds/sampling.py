@@ -14,6 +14,7 @@ from torch import Tensor
 from worldline.errors import InputError
 from worldline.worlds.layouts import LAYOUTS
 from worldline.worlds.options import Streams, WorldOptions
+from worldline.worlds.rendering.kernels import EAGER, compiled
 from worldline.worlds.rendering.photo import draw_effects, photograph
 from worldline.worlds.rendering.trace import Moment, see
 from worldline.worlds.world import World, material_slices
@@ -143,21 +144,23 @@ def _soften_patterns(world: World, texture: float) -> World:
 
 
 def render(
-    worlds: Sequence[World], *, height: int, width: int, device: torch.device | str = "cpu"
+    worlds: Sequence[World], *, height: int, width: int, device: torch.device | str = "cpu", compile: bool = False
 ) -> list[WorldSample]:
     """Photograph worlds, as few batches as possible.
 
-    Returns one sample per world. Instants are rendered like separate worlds.
+    Returns one sample per world. Instants are rendered like separate worlds. ``compile`` compiles the elementwise steps
+    when first used, which takes a minute and is worth it for thousands of photos; without a compiler a warning says so.
     """
     if height < 1 or width < 1:
         raise InputError(f"An image of {height} x {width} pixels has no content.", "Ask for at least 1 x 1.")
-    target = torch.device(device)
+    target, kernels = torch.device(device), compiled() if compile else EAGER
     with torch.inference_mode(mode=False), torch.no_grad():
         moments = [(index, int(frame)) for index, w in enumerate(worlds) for frame in np.unique(w.cameras.frame)]
         snapshots = [worlds[index].at(frame) for index, frame in moments]
         seen: list[Moment | None] = [None] * len(moments)
         for batch in _batches([s.views for s in snapshots], height * width, target):
-            for place, moment in zip(batch, see([snapshots[i] for i in batch], height, width, target), strict=True):
+            moments_of = see([snapshots[i] for i in batch], height, width, target, kernels)
+            for place, moment in zip(batch, moments_of, strict=True):
                 seen[place] = moment
         return [
             _develop(world, [(f, m) for (i, f), m in zip(moments, seen, strict=True) if i == index and m is not None])
@@ -209,8 +212,8 @@ def sample(
 
 def sample_batch(
     layout: str, seeds: Sequence[int], *, views: int, height: int = 224, width: int = 224,
-    device: torch.device | str = "cpu", **knobs: Any,
+    device: torch.device | str = "cpu", compile: bool = False, **knobs: Any,
 ) -> list[WorldSample]:  # fmt: skip
     """Several worlds rendered as one batch, in the order of the seeds."""
     described = [describe(layout, seed, views=views, **knobs) for seed in seeds]
-    return render(described, height=height, width=width, device=device) if described else []
+    return render(described, height=height, width=width, device=device, compile=compile) if described else []

@@ -184,7 +184,7 @@ class World:
     motion: Motion
     material_kind: Int[np.ndarray, "m"]
     material_table: Float32[np.ndarray, "m k"]
-    light_position: Float64[np.ndarray, "l 3"]  # the first one casts shadows
+    light_position: Float64[np.ndarray, "l 3"]  # all cast shadows; the first is the sun if it is far
     light_color: Float64[np.ndarray, "l 3"]  # radiant intensity
     light_axis: Float64[np.ndarray, "l 3"]  # unit direction into which most of the light goes
     light_focus: Float64[np.ndarray, "l"]  # 0 shines equally everywhere, 1 like a flat panel (cosine of the axis)

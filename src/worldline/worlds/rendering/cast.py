@@ -104,7 +104,8 @@ def _around_lights(world: World) -> Bool[np.ndarray, "n"]:
 def _plane_rows(kind: int, planes: np.ndarray) -> int:
     """Rows of the plane table that the solids of one kind need; the rest is padding."""
     used = (planes != (planes[:, -1:] if kind == POLYTOPE else 0.0)).any((0, 2))
-    return max(1, len(used) - int(used[::-1].argmax()) + (kind == POLYTOPE)) if used.any() else 1
+    rows = max(1, len(used) - int(used[::-1].argmax()) + (kind == POLYTOPE)) if used.any() else 1
+    return -(-rows // 4) * 4 if kind == POLYTOPE else rows  # few different numbers: each is compiled by itself
 
 
 def cast(

@@ -17,6 +17,7 @@ from worldline.worlds.rendering.shading import radiance
 from worldline.worlds.world import BOX, CONE, CYLINDER, ELLIPSOID, POLYTOPE
 
 _COMPILED = (BOX, ELLIPSOID, CYLINDER, POLYTOPE, CONE)  # height fields march as far as their rays need: no fixed loop
+_POINTS = 6  # place of the rays' own origins among the arguments of a step, after the rows
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,22 @@ def compiled() -> Kernels:
         reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
         warnings.warn(f"Worlds are rendered without compilation: torch.compile failed here ({reason}).", stacklevel=2)
         return EAGER
-    steps = {kind: build(partial(visit, kind)) for kind in _COMPILED}
+    steps = {(kind, own): build(_named(kind, own)) for kind in _COMPILED for own in (False, True)}
 
-    def step(kind: int, *arguments: Any) -> tuple[Tensor, Tensor]:
-        return steps[kind](*arguments) if kind in steps else visit(kind, *arguments)
+    def step(kind: int, row: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        if kind not in _COMPILED or len(row) < 2:  # a size of one would be compiled once more, by itself
+            return visit(kind, row, *arguments)
+        own = arguments[_POINTS] is not None
+        return steps[kind, own](row, *arguments)
 
     return Kernels(step, build(radiance), textures.albedo)
+
+
+def _named(kind: int, own: bool) -> Visit:
+    """A step for one kind with a code object of its own: the compiler counts its variants per code object."""
+
+    def step(*arguments: Any) -> tuple[Tensor, Tensor]:
+        return visit(kind, *arguments)
+
+    step.__code__ = step.__code__.replace(co_name=f"visit_{kind}_{'own' if own else 'shared'}")
+    return step

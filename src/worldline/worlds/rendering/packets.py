@@ -16,6 +16,8 @@ from worldline.worlds.rendering.hits import Rows
 
 _SLOPE = 3e-6  # margin of the frusta, as a share of the distance from the apex: the rounding of float32
 _MARGIN = 1e-4  # metres
+_SPARSE = 7  # every so many rays are enough to choose how a frustum is turned
+_TURNS = 8  # angles that are tried
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,10 @@ class Frusta:
         safe = forward.clamp_min(1e-9)
         inverse = safe.reciprocal()
         x, y = along(right) * inverse, along(up) * inverse
+        if packets.points is not None:  # image tiles are square anyway
+            cosine, sine = _narrowest(x[:, ::_SPARSE], y[:, ::_SPARSE])
+            right, up = cosine * right + sine * up, cosine * up - sine * right
+            x, y = cosine * x + sine * y, cosine * y - sine * x
         offset, ends = torch.zeros_like(safe[:, :1]), (x, y)
         if packets.spread is not None:
             # sides that touch the ball around the apex: lateral <= offset + slope * forward, where offset must be at
@@ -145,3 +151,16 @@ class Frusta:
         place = torch.bmm(normal, bounds.center.flatten(0, 1)[solid][..., None])[..., 0]
         pairs = Pairs(row, solid, place[:, 4] - extent[:, 4] - self.start[row] - _MARGIN)
         return pairs.take((place - extent <= self.limit[row]).all(1))
+
+
+def _narrowest(x: Float[Tensor, "packet ray"], y: Float[Tensor, "packet ray"]) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [packet 1] of the turn that makes the rectangle around points of a plane smallest.
+
+    A tile of ground, looked at from the sun, is long and narrow, and lies at any angle.
+    """
+    angle = torch.arange(_TURNS, device=x.device) * (0.5 * torch.pi / _TURNS)
+    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    along, across = cosine * x + sine * y, cosine * y - sine * x
+    area = (along.amax(2) - along.amin(2) + _SLOPE) * (across.amax(2) - across.amin(2) + _SLOPE)
+    best = area.argmin(0)
+    return angle.cos()[best][:, None], angle.sin()[best][:, None]
