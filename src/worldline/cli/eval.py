@@ -56,6 +56,8 @@ class Worlds(_Suite):
 
     scenes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
     """Number of test scenes."""
+    gallery: bool = False
+    """With -o: also a picture of the best, the middle and the worst scene of the first model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +109,19 @@ def run(argv: list[str]) -> int:
     if isinstance(arguments, Sweep):
         return _sweep(arguments, names, out, argv)
     _check(arguments)
-    report = _evaluate(arguments, wanted, load_models(names, arguments.device), out)
+    models = load_models(names, arguments.device)
+    report = _evaluate(arguments, wanted, models, out)
     report.about["command"] = shlex.join(["worldline", "eval", *argv])
     out.print(report.as_markdown(with_definitions=False))
     if arguments.out:
         for path in report.write(_as_json_path(arguments.out, wanted), plot=arguments.plot):
             out.print(f"wrote {path}")
+        if isinstance(arguments, Worlds) and arguments.gallery:
+            from worldline.eval.gallery import write_gallery
+
+            path = _as_json_path(arguments.out, wanted).with_suffix("")
+            model = models[report.models[0]]
+            out.print(f"wrote {write_gallery(report, model, wanted, path.with_name(path.name + '_gallery.jpg'))}")
     return 0
 
 

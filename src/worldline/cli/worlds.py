@@ -153,7 +153,7 @@ def _sheet(arguments: Sheet) -> int:
     if arguments.out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise InputError(f"{arguments.out} is no name of a picture.", "End it in .jpg or .png.")
     check_writable(arguments.out.parent)
-    knobs = {} if arguments.shooting is None else {"shooting": arguments.shooting}
+    knobs: dict[str, Any] = {} if arguments.shooting is None else {"shooting": arguments.shooting}
     seeds = worlds.TEST_SEEDS[max(arguments.start, 0) :][: arguments.count]
     samples = worlds.sample_batch(
         arguments.layout, seeds, views=arguments.views, height=arguments.size, width=arguments.size, **knobs
