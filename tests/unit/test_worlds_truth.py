@@ -12,7 +12,18 @@ from moving_world import INSTANTS, INWARD, SPIN, moving_world
 from worldline import worlds
 from worldline.errors import InputError
 from worldline.worlds import truth
-from worldline.worlds.world import World, yaw_matrix
+from worldline.worlds.truth.exact import meet
+from worldline.worlds.world import (
+    Builder,
+    CameraSet,
+    Motion,
+    PhotoEffects,
+    Thing,
+    World,
+    cone,
+    height_field,
+    yaw_matrix,
+)
 
 HEIGHT, WIDTH = 48, 64
 
@@ -354,3 +365,35 @@ def test_the_default_scanner_is_like_an_hdl_32e() -> None:
     assert len(set(ring.tolist())) == 32 and 33_000 < len(beams) < 36_000
     elevation = np.degrees(np.arcsin(beams[:, 2]))
     assert elevation.min() == pytest.approx(-30.67, abs=0.01) and elevation.max() == pytest.approx(10.67, abs=0.01)
+
+
+def test_cones_and_hills_are_met_in_double_precision(world: World) -> None:
+    """Points lie on the closed form to 1e-9 m, and the renderer's normals are the same to float32."""
+    builder = Builder()
+    builder.place(Thing([cone(np.zeros(3), 0.6, 0.2, 0.7, 0)], (1, 1), 2), np.array([-0.8, 2.5, 0.9]), 0.3)
+    waves = np.array([[2.0, 0.5, 0.3, 0.1], [-0.7, 1.8, 1.0, 0.08]])
+    builder.place(Thing([height_field(np.zeros(3), (1.0, 1.2), waves, 0)], (1, 1), 1), np.array([1.0, 2.6, 0.4]), 0.2)
+    built = replace(world, primitives=builder.primitives(), motion=Motion.still(), cameras=_first(world.cameras))
+    sample = worlds.render([replace(built, photo=PhotoEffects.none(1))], height=HEIGHT, width=WIDTH)[0]
+    y, x = np.nonzero(sample.instance[0].numpy() >= 6)
+    rays = np.stack([x, y, np.ones_like(x)], -1) @ np.linalg.inv(sample.intrinsics[0].numpy()).T
+    pose = sample.world_from_cam[0].numpy()
+    rays, origin = rays @ pose[:3, :3].T, np.broadcast_to(pose[:3, 3], (len(x), 3))
+    surface, depth = sample.instance[0].numpy()[y, x].astype(np.int64), sample.depth[0].numpy()[y, x].astype(float)
+    distance, normal = meet(built, np.zeros(len(x), np.int64), surface, origin, rays, depth)
+    assert np.abs(distance - depth).max() < 1e-4
+    assert (np.abs(normal - sample.normals[0].numpy()[y, x]).max(1) < 1e-3).mean() > 0.99  # the rest are rims
+    points = origin + distance[:, None] * rays
+    solids, heights = built.primitives, []
+    for row in range(2):
+        local = (points[surface == 6 + row] - solids.center[row]) @ solids.rotation[row]
+        inside = np.abs(local[:, 2]) < 0.69 if row == 0 else (np.abs(local[:, :2]) < [0.99, 1.19]).all(1)
+        px, py, pz = local[inside].T
+        top = sum(a * np.sin(kx * px + ky * py + phase) for kx, ky, phase, a in waves)
+        heights.append(np.hypot(px, py) - (0.4 - 0.2 * pz / 0.7) if row == 0 else pz - top)
+        assert inside.sum() > 50
+    assert np.abs(heights[0]).max() < 1e-9 and np.abs(heights[1]).max() < 1e-9
+
+
+def _first(cameras: CameraSet) -> CameraSet:
+    return CameraSet.photos(cameras.world_from_cam[:1], cameras.fov[:1], np.zeros((1, 2)))

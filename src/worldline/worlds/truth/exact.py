@@ -11,9 +11,20 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float64, Int, Int64
 
-from worldline.worlds.world import BOX, CYLINDER, ELLIPSOID, POLYTOPE, SHELL_FACES, Primitives, World
+from worldline.worlds.world import (
+    BOX,
+    CONE,
+    CYLINDER,
+    ELLIPSOID,
+    HEIGHT_FIELD,
+    POLYTOPE,
+    SHELL_FACES,
+    Primitives,
+    World,
+)
 
 Entry = tuple[np.ndarray, np.ndarray]  # distance [n] in units of the direction, outward normal [n 3], not yet unit
+_STEPS = 4  # of Newton's method: float32 is a good start
 _AGREES = 1e-2  # relative difference to the float32 distance beyond which that one is kept: the ray grazes an outline
 
 
@@ -47,7 +58,7 @@ def meet(
         start = np.einsum("nji,nj->ni", turn, origin[rays] - center)
         along = np.einsum("nji,nj->ni", turn, direction[rays])
         with np.errstate(divide="ignore", invalid="ignore"):
-            exact, outward = entry(solids, row, start, along)
+            exact, outward = entry(solids, row, start, along, distance[rays])
         found[rays] = exact
         normal[rays] = np.einsum("nij,nj->ni", turn, outward)
     agrees = np.abs(found - distance) <= _AGREES * distance  # False for NaN
@@ -57,7 +68,7 @@ def meet(
     return np.where(agrees, found, distance), np.where(away[:, None], -normal, normal)
 
 
-def _box(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray) -> Entry:
+def _box(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray, _: np.ndarray) -> Entry:
     """The last of the three slabs to be entered."""
     near = (-np.copysign(solids.half[row], along) - start) / along
     near[along == 0] = -np.inf
@@ -68,7 +79,7 @@ def _box(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarr
     return near[rays, axis], normal
 
 
-def _ellipsoid(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray) -> Entry:
+def _ellipsoid(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray, _: np.ndarray) -> Entry:
     half = solids.half[row]
     near = _sphere_entry(start / half, along / half)
     return near, (start + near[:, None] * along) / half**2
@@ -82,7 +93,7 @@ def _sphere_entry(start: np.ndarray, along: np.ndarray) -> np.ndarray:
     return closest - np.sqrt(np.maximum(room, 0.0) / square)
 
 
-def _cylinder(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray) -> Entry:
+def _cylinder(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray, _: np.ndarray) -> Entry:
     radius, half = solids.half[row, 0], solids.half[row, 2]
     side = _sphere_entry(start[:, :2] / radius[:, None], along[:, :2] / radius[:, None])
     side = np.where((along[:, :2] == 0).all(1), -np.inf, side)
@@ -95,7 +106,7 @@ def _cylinder(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.
     return near, np.where((cap >= side)[:, None], flat, round_)
 
 
-def _polytope(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray) -> Entry:
+def _polytope(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray, _: np.ndarray) -> Entry:
     """The last of the half-spaces to be entered."""
     planes = solids.planes[row]
     slope = np.einsum("nfk,nk->nf", planes[..., :3], along)
@@ -106,9 +117,55 @@ def _polytope(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.
     return near[rays, face], planes[rays, face, :3]
 
 
+def _cone(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray, near: np.ndarray) -> Entry:
+    """The end or the round side that the approximate hit lies on."""
+    bottom, top, half = solids.planes[row, 0, 0], solids.planes[row, 0, 1], solids.half[row, 2]
+    widen = (0.5 * (top - bottom) / half)[:, None]
+    middle = 0.5 * (bottom + top)
+
+    def side(point: np.ndarray) -> Entry:
+        radius = middle + widen[:, 0] * point[:, 2]
+        slope = 2.0 * np.concatenate([point[:, :2], -widen * radius[:, None]], 1)
+        return (point[:, :2] ** 2).sum(1) - radius**2, slope
+
+    round_, outward = _follow(side, start, along, near)
+    cap = (-np.copysign(half, along[:, 2]) - start[:, 2]) / along[:, 2]
+    on_cap = np.isfinite(cap) & (np.abs(cap - near) < np.abs(round_ - near))
+    flat = np.zeros_like(start)
+    flat[:, 2] = -np.sign(along[:, 2])
+    return np.where(on_cap, cap, round_), np.where(on_cap[:, None], flat, outward)
+
+
+def _height_field(solids: Primitives, row: np.ndarray, start: np.ndarray, along: np.ndarray, near: np.ndarray) -> Entry:
+    """The waves, or the flat face of the block that the approximate hit lies on."""
+    waves = solids.planes[row]
+
+    def top(point: np.ndarray) -> Entry:
+        phase = (waves[..., :2] * point[:, None, :2]).sum(-1) + waves[..., 2]
+        slope = (waves[..., 3:] * np.cos(phase)[..., None] * waves[..., :2]).sum(1)
+        height = (waves[..., 3] * np.sin(phase)).sum(1)
+        return point[:, 2] - height, np.concatenate([-slope, np.ones((len(point), 1))], 1)
+
+    hill, outward = _follow(top, start, along, near)
+    block, face = _box(solids, row, start, along, near)
+    on_face = np.isfinite(block) & (np.abs(block - near) < np.abs(hill - near))
+    return np.where(on_face, block, hill), np.where(on_face[:, None], face, outward)
+
+
+def _follow(implicit: Callable[[np.ndarray], Entry], start: np.ndarray, along: np.ndarray, near: np.ndarray) -> Entry:
+    """Newton's method along the rays, from the approximate hits; the gradient of the surface is its normal."""
+    distance = near.copy()
+    for _ in range(_STEPS):
+        value, slope = implicit(start + distance[:, None] * along)
+        distance -= value / (slope * along).sum(1)
+    return distance, implicit(start + distance[:, None] * along)[1]
+
+
 _ENTRIES: dict[int, Callable[..., Entry]] = {
     BOX: _box,
     ELLIPSOID: _ellipsoid,
     CYLINDER: _cylinder,
     POLYTOPE: _polytope,
+    CONE: _cone,
+    HEIGHT_FIELD: _height_field,
 }
