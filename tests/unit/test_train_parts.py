@@ -16,6 +16,7 @@ from worldline.train.catalog import EPOCH, RECIPES, tiny
 from worldline.train.export import model_card
 from worldline.train.flops import step_flops
 from worldline.train.launch import compile_blocks
+from worldline.train.objective import _Thinning
 from worldline.train.plan import plan_run
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.schedule import Progress, learning_rate, share_done
@@ -158,3 +159,13 @@ def test_published_plans_have_the_papers_numbers(tmp_path: Path) -> None:
         assert 40 * 2**30 < whole.total_bytes < 80 * 2**30  # fits the GPUs of the paper
         assert shards.memory["optimiser"] < whole.memory["optimiser"] / (entry.devices - 1)
         assert shards.memory["activations"] == whole.memory["activations"]
+
+
+def test_a_loss_stride_leaves_no_pixel_out_for_long() -> None:
+    seen = torch.zeros(6, 9)
+    pixels = torch.arange(54).view(6, 9)
+    for step in range(9):
+        thinning = _Thinning(3, step)
+        seen.view(-1)[thinning.maps(pixels).flatten()] += 1
+        assert torch.equal(thinning.points(pixels[..., None].expand(6, 9, 3))[..., 0], thinning.maps(pixels))
+    assert (seen == 1).all()

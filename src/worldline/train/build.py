@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, cast
+from contextlib import contextmanager, nullcontext
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from worldline.errors import InputError
 from worldline.models.layers.blocks import DecoderBlock
@@ -25,7 +24,6 @@ from worldline.weights.storage import load_model
 
 log = logging.getLogger(__name__)
 
-_FEW_TOKENS = 64
 _NEW_PARTS = (".skip.", "fusion_blocks.", "_gaussians.")  # of the multi-view models, absent in DUSt3R
 
 
@@ -111,19 +109,11 @@ def attend_to_similar(model: MVDust3r) -> None:
 
 def forward_paths(model: MVDust3r, images: Float[Tensor, "scene view 3 height width"], paths: int) -> Pointmaps:
     """Pointmaps of ``paths`` reference paths, fields ``[scene, path, view, …]``; one path trains without fusion."""
-    with attention_kernel(model, images):
-        if paths > 1:
-            return model.forward_paths(images, paths)
-        with without_fusion(model):
-            height, width = images.shape[-2:]
-            return model.read_out(model.decode(model.encode(images), (height, width), 1), images)
-
-
-def attention_kernel(model: MVDust3r, images: Tensor) -> AbstractContextManager[Any]:
-    """Plain products instead of the tiled kernel for few tokens on a processor: a sixth less time per step at 49."""
-    rows, columns = model.encoder.patch_embed.grid(*images.shape[-2:])
-    few = images.device.type == "cpu" and rows * columns <= _FEW_TOKENS
-    return sdpa_kernel(SDPBackend.MATH) if few else nullcontext()
+    if paths > 1:
+        return model.forward_paths(images, paths)
+    with without_fusion(model):
+        height, width = images.shape[-2:]
+        return model.read_out(model.decode(model.encode(images), (height, width), 1), images)
 
 
 @contextmanager

@@ -209,8 +209,9 @@ class Run:
             last = number == len(batches) - 1
             with self.fabric.no_backward_sync(self.module, enabled=not last and devices > 1):
                 figures = objective(
-                    self.module, self.network, batch, stage, recipe, lambda counts: summed(self.fabric, counts), devices
-                )
+                    self.module, self.network, batch, stage, recipe, lambda counts: summed(self.fabric, counts),
+                    devices, self.progress.step,
+                )  # fmt: skip
                 self.fabric.backward(figures.loss * (devices / len(batches)))
             total += figures.detached() / len(batches)
         norm = self._clip()

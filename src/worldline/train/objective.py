@@ -37,6 +37,7 @@ def objective(
     recipe: TrainRecipe,
     summed: Callable[[Tensor], Tensor],
     devices: int,
+    step: int = 0,
 ) -> Figures:
     """Confidence loss of all reference paths plus the weighted matching loss.
 
@@ -44,12 +45,18 @@ def objective(
 
     Args:
         module: calls ``network`` (see :class:`~worldline.train.build.TrainedNetwork`), perhaps distributed.
+        step: decides which rows and columns the loss sees, where the stage leaves some out.
     """
     views = batch.images.shape[1]
     paths = min(stage.references, views)
     points, confidence, queries, keys = module(batch.images, paths, stage.matching_weight > 0)
-    predicted, confidence = losses.rows_of_paths(points.float()), losses.rows_of_paths(confidence.float())
-    target, valid = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
+    seen = _Thinning(stage.loss_stride, step)
+    predicted, confidence = (
+        losses.rows_of_paths(part.float()) for part in (seen.points(points), seen.maps(confidence))
+    )
+    target, valid = losses.rows_of_targets(
+        seen.points(batch.points), seen.maps(batch.valid), batch.world_from_cam, paths
+    )
     counts = summed(losses.valid_counts(valid))
     loss = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha, counts=counts).sum()
     hits = torch.zeros((), device=loss.device)
@@ -61,3 +68,18 @@ def objective(
     with torch.no_grad():
         error = losses.regression_loss(predicted, target, valid, counts=counts).mean()
     return Figures(loss, error, confidence.detach().mean() / devices, hits)
+
+
+class _Thinning:
+    """Every ``stride``-th row and column, shifted from step to step so that all pixels take their turn."""
+
+    def __init__(self, stride: int, step: int) -> None:
+        self.row, self.column, self.stride = step // stride % stride, step % stride, stride
+
+    def maps(self, values: Tensor) -> Tensor:
+        """Of ``[..., height, width]``."""
+        return values[..., self.row :: self.stride, self.column :: self.stride]
+
+    def points(self, values: Tensor) -> Tensor:
+        """Of ``[..., height, width, 3]``."""
+        return values[..., self.row :: self.stride, self.column :: self.stride, :]

@@ -101,7 +101,7 @@ def _on_meta(recipe: TrainRecipe) -> MVDust3r:
 
 def _plan_stage(recipe: TrainRecipe, stage: Stage) -> StagePlan:
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     views, size = stage.views[1], max(stage.sizes)
     scenes = max(1, stage.views_per_step // views)
@@ -121,7 +121,11 @@ def _plan_stage(recipe: TrainRecipe, stage: Stage) -> StagePlan:
 
             half = torch.autocast("cpu", torch.bfloat16, enabled=uses_bfloat16(recipe))
             saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value)
-            counter = FlopCounterMode(display=False)
+            attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+            # traced on the processor, whose attention kernel PyTorch does not count and which keeps float32 copies
+            counter = FlopCounterMode(
+                display=False, custom_mapping={attention: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}
+            )
             with half, saved, counter:
                 maps = forward_paths(network, torch.empty(images), min(stage.references, views))
             points = tuple(maps.points.shape)

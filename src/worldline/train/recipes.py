@@ -38,6 +38,7 @@ class Stage:
     # chosen before it, drawn per scene: large shares are easy, small ones are what photo sets look like
     matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
     learning_rate: float = 1.0  # factor on the recipe's learning rate
+    loss_stride: int = 1  # the loss sees every so many rows and columns, others in every step: a patch has few unknowns
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -51,6 +51,14 @@ def _head_major(
     return line.unfold(1, sets * tokens, tokens).permute(1, 0, 3, 2)
 
 
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Scaled dot-product attention; on a processor always in float32, where the bfloat16 kernels are slower."""
+    if query.device.type != "cpu" or query.dtype == torch.float32:
+        return scaled_dot_product_attention(query, key, value)
+    with torch.autocast("cpu", enabled=False):
+        return scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
+
+
 class SelfAttention(nn.Module):
     """Tokens of one view attend to each other."""
 
@@ -67,7 +75,7 @@ class SelfAttention(nn.Module):
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(-3)
         query, key = apply_rope(query, rope), apply_rope(key, rope)
         query, key, value = (part.flatten(0, -4).transpose(1, 2) for part in (query, key, value))
-        mixed = scaled_dot_product_attention(query, key, value)
+        mixed = attend(query, key, value)
         return self.output(mixed.transpose(1, 2).reshape(tokens.shape))
 
 
@@ -94,6 +102,6 @@ class CrossAttention(nn.Module):
         groups = tokens.shape[0]
         query = apply_rope(self.query(tokens).unflatten(-1, (self.heads, -1)), rope)
         query = query.permute(1, 0, 3, 2, 4).flatten(1, 2)  # query, group·head, token, head_dim
-        mixed = scaled_dot_product_attention(query, memory.keys, memory.values)
+        mixed = attend(query, memory.keys, memory.values)
         mixed = mixed.unflatten(1, (groups, self.heads)).permute(1, 0, 3, 2, 4)
         return self.output(mixed.reshape(tokens.shape))
