@@ -37,7 +37,7 @@ class Write:
     shooting: str | None = None
     """photos, video, walk, orbit or rig; what is usual for the layout or the format if not given."""
     rate: float | None = None
-    """Instants per second of a video or a rig."""
+    """Instants per second: video, walk, orbit and rig; usual are 12."""
     speed: float | None = None
     """Factor on how fast cameras and things move."""
     objects: int | None = None
@@ -51,11 +51,11 @@ class Write:
     effects: float | None = None
     """Factor on what lens, hand, sensor and file do to a photo; 0 gives ideal photos."""
     overlap: tuple[float, float] | None = None
-    """Least and greatest share of pixels that a new photo has in common with an earlier one."""
+    """Photos: least and greatest share of pixels that a new one has in common with an earlier one."""
     focal_per_view: bool = False
-    """A focal length per photo instead of one per set."""
+    """Photos: a focal length each instead of one per set."""
     principal_offset: float | None = None
-    """Largest shift of the principal point, as a share of the longer image side."""
+    """Photos: largest shift of the principal point, as a share of the longer image side."""
     image_format: str | None = None
     """png or jpg."""
     flow: bool = False
@@ -63,7 +63,7 @@ class Write:
     tracks: int = 1024
     """Points per clip (tapvid3d) or reconstruction (colmap)."""
     device: str = "cpu"
-    """Where to render: cpu, cuda or mps."""
+    """Where to render: cpu or cuda."""
 
     def knobs(self) -> dict[str, Any]:
         """The options of the world that were given."""
@@ -91,7 +91,7 @@ class Sheet:
     shooting: str | None = None
     """photos, video, walk, orbit or rig; what is usual for the layout if not given."""
     start: int = 0
-    """First test seed."""
+    """First seed, counted from the beginning of the test split."""
     truth: bool = True
     """Add depth, normals and instances of the first photo."""
 
@@ -118,7 +118,8 @@ def _write(arguments: Write) -> int:
     from worldline.cli.common import console
 
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("scenes", total=max(arguments.count, 0))
 
         def progress(done: int, count: int, name: str) -> None:
@@ -126,7 +127,8 @@ def _write(arguments: Write) -> int:
 
         written = worlds.write(
             arguments.layout, arguments.count, arguments.out, format=arguments.format, views=arguments.views,
-            height=arguments.height or arguments.size, width=arguments.width or arguments.size, split=arguments.split,
+            height=arguments.size if arguments.height is None else arguments.height,
+            width=arguments.size if arguments.width is None else arguments.width, split=arguments.split,
             start=arguments.start, image_format=arguments.image_format, flow=arguments.flow, tracks=arguments.tracks,
             device=arguments.device, progress=progress, **arguments.knobs(),
         )  # fmt: skip
@@ -136,7 +138,7 @@ def _write(arguments: Write) -> int:
 
 def _summary(new: int, arguments: Write) -> str:
     if new == 0:
-        return f"All {arguments.count} scenes were in {arguments.out} already."
+        return f"Nothing new: scenes that are in {arguments.out} already stay as they are, whatever the options."
     return f"{new} new {'scene' if new == 1 else 'scenes'} in {arguments.out} (format {arguments.format})"
 
 
@@ -150,11 +152,13 @@ def _sheet(arguments: Sheet) -> int:
     from worldline.files import check_writable, replacing_file, reporting
 
     check_positive(count=arguments.count, views=arguments.views, size=arguments.size)
+    if not 0 <= arguments.start <= len(worlds.TEST_SEEDS) - arguments.count:
+        raise InputError(f"--start is {arguments.start}.", f"The test split has seeds 0 to {len(worlds.TEST_SEEDS) - 1}.")
     if arguments.out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise InputError(f"{arguments.out} is no name of a picture.", "End it in .jpg or .png.")
     check_writable(arguments.out.parent)
     knobs: dict[str, Any] = {} if arguments.shooting is None else {"shooting": arguments.shooting}
-    seeds = worlds.TEST_SEEDS[max(arguments.start, 0) :][: arguments.count]
+    seeds = worlds.TEST_SEEDS[arguments.start :][: arguments.count]
     samples = worlds.sample_batch(
         arguments.layout, seeds, views=arguments.views, height=arguments.size, width=arguments.size, **knobs
     )
@@ -163,7 +167,7 @@ def _sheet(arguments: Sheet) -> int:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(arguments.out) as temporary:
             Image.fromarray(np.asarray(picture)).save(temporary)
-    console().print(f"{len(samples)} worlds of the layout {arguments.layout} on {arguments.out}")
+    console().print(f"{len(samples)} {'world' if len(samples) == 1 else 'worlds'} of the layout {arguments.layout}: {arguments.out}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -43,8 +44,16 @@ class WorldOptions:
         if self.overlap is not None and not 0 <= self.overlap[0] < self.overlap[1] <= 1:
             raise InputError(f"The overlap {self.overlap} is no range.", "Give two rising shares between 0 and 1.")
         for name in ("rate", "size", "speed"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"The {name} {getattr(self, name)} is not positive.", "Give a number above 0.")
+        if self.objects is not None and self.objects < 0:
+            raise InputError(f"There cannot be {self.objects} objects.", "Give 0 or more.")
+        if self.light_change is not None and not 0 <= self.light_change <= 10:
+            raise InputError(f"The light change {self.light_change} is not in 0..10.", "It counts stops; 0 is none.")
+        if not 0 <= self.principal_offset <= 0.5:
+            raise InputError(
+                f"The principal offset {self.principal_offset} is not in 0..0.5.", "0.5 is half the longer image side."
+            )
         if not 0 <= self.effects <= 2:
             raise InputError(f"The strength of photo effects {self.effects} is not in 0..2.", "1 is usual, 0 is none.")
         if not 0 <= self.texture <= 1:

@@ -85,6 +85,18 @@ def canonical_layout(layout: str) -> str:
     return name
 
 
+def canonical_device(device: torch.device | str) -> torch.device:
+    """A device of this machine that can render worlds: the processor or a CUDA GPU (MPS knows no float64).
+
+    Raises:
+        InputError: unknown, not here, or not able to; lists the choices.
+    """
+    choices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    if str(device).split(":")[0] not in choices:
+        raise InputError(f"Worlds cannot be rendered on '{device}' here.", f"Choose one of: {', '.join(choices)}.")
+    return torch.device(device)
+
+
 def describe(layout: str, seed: int, *, views: int, **knobs: Any) -> World:
     """Draw a world from its seed: geometry, motion, materials, lights, cameras. CPU only, no pixels yet.
 
@@ -150,10 +162,13 @@ def render(
 
     Returns one sample per world. Instants are rendered like separate worlds. ``compile`` compiles the elementwise steps
     when first used, which takes a minute and is worth it for thousands of photos; without a compiler a warning says so.
+
+    Raises:
+        InputError: an image without pixels, or a device that cannot render.
     """
     if height < 1 or width < 1:
         raise InputError(f"An image of {height} x {width} pixels has no content.", "Ask for at least 1 x 1.")
-    target, kernels = torch.device(device), compiled() if compile else EAGER
+    target, kernels = canonical_device(device), compiled() if compile else EAGER
     with torch.inference_mode(mode=False), torch.no_grad():
         moments = [(index, int(frame)) for index, w in enumerate(worlds) for frame in np.unique(w.cameras.frame)]
         snapshots = [worlds[index].at(frame) for index, frame in moments]

@@ -66,8 +66,8 @@ def write(
         knobs: further fields of :class:`worldline.worlds.WorldOptions`, e.g. ``shooting="video"``.
 
     Raises:
-        InputError: unknown layout, format, split or image format, numbers below 1, or a world that the format cannot
-            hold; before anything is rendered.
+        InputError: unknown layout, format, split, image format or device, numbers out of their range, an option that
+            this way of shooting has no use for, or a world that the format cannot hold; before anything is rendered.
         OutputError: the folder cannot be written.
     """
     layout = sampling.canonical_layout(layout)
@@ -76,6 +76,7 @@ def write(
     if kind.shooting in LAYOUTS[layout].shooting:
         knobs.setdefault("shooting", kind.shooting)
     kind.check(sampling.describe(layout, seeds[0], views=views, **knobs))
+    _check_use(str(knobs.get("shooting", LAYOUTS[layout].shooting[0])), knobs)
     check_writable(root)
     make_folder(root)
     written: list[Path] = []
@@ -93,6 +94,18 @@ def write(
     return written
 
 
+def _check_use(shooting: str, knobs: dict[str, Any]) -> None:
+    """An option that would change nothing is a misunderstanding."""
+    idle = ("rate",) if shooting == "photos" else ("overlap", "focal_per_view", "principal_offset")
+    for name in idle:
+        if name in knobs:
+            kinds = "video, walk, orbit or rig" if shooting == "photos" else "photos"
+            raise InputError(
+                f"The option {name} changes nothing when the shooting is {shooting!r}.",
+                f"Leave it away, or choose the shooting {kinds}.",
+            )
+
+
 def _checked(
     count: int, start: int, split: str, format: str, height: int | None, width: int | None, image_format: str | None,
     device: str, flow: bool, tracks: int, views: int,
@@ -106,14 +119,16 @@ def _checked(
         raise InputError(f"Unknown image format {image_format!r}.", "Choose png or jpg.")
     if image_format == "png" and format in ("nuscenes", "tapvid3d"):
         raise InputError(f"The images of {format} are JPEG files.", "Leave the image format away, or choose jpg.")
+    sampling.canonical_device(device)
     if flow and format != "ours":
         raise InputError(f"The format {format} has no place for optical flow.", "Choose the format ours.")
     usual = FORMATS[format].size
     height, width = (own if own is not None else size for own, size in zip((height, width), usual, strict=True))
-    numbers = {"count": count, "views": views, "height": height, "width": width, "start": start + 1, "tracks": tracks}
+    least = {"count": 1, "views": 1, "height": 1, "width": 1, "start": 0, "tracks": 1}
+    numbers = {"count": count, "views": views, "height": height, "width": width, "start": start, "tracks": tracks}
     for name, value in numbers.items():
-        if value < 1:  # a negative count would be read as "all scenes but"
-            raise InputError(f"The {name} of the scenes to write is too small.", "Give a positive number.")
+        if value < least[name]:  # a negative count would be read as "all scenes but"
+            raise InputError(f"The value of {name} is {value}.", f"It must be {least[name]} or more.")
     seeds = SPLITS[split][start : start + count]
     if len(seeds) < count:
         raise InputError(
