@@ -68,6 +68,7 @@ def test_a_video_has_times_and_masks(tmp_path: Path) -> None:
         (("--device", "gpu"), ("gpu", "cpu")),
         (("--device", "mps"), ("mps", "cpu")),
         (("--rate", 5), ("rate", "photos", "video")),
+        (("--speed", 2), ("speed", "photos", "video")),
         (("--overlap", 0.2, 0.5, "--shooting", "walk"), ("overlap", "walk", "photos")),
         (("--texture", 2), ("texture",)),
     ],

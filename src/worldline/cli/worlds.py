@@ -39,7 +39,7 @@ class Write:
     rate: float | None = None
     """Instants per second: video, walk, orbit and rig; usual are 12."""
     speed: float | None = None
-    """Factor on how fast cameras and things move."""
+    """Factor on how fast cameras and things move; not for photos, which show one instant."""
     objects: int | None = None
     """Number of loose objects."""
     extent: float | None = None
@@ -152,8 +152,9 @@ def _sheet(arguments: Sheet) -> int:
     from worldline.files import check_writable, replacing_file, reporting
 
     check_positive(count=arguments.count, views=arguments.views, size=arguments.size)
-    if not 0 <= arguments.start <= len(worlds.TEST_SEEDS) - arguments.count:
-        raise InputError(f"--start is {arguments.start}.", f"The test split has seeds 0 to {len(worlds.TEST_SEEDS) - 1}.")
+    last = len(worlds.TEST_SEEDS) - arguments.count
+    if not 0 <= arguments.start <= last:
+        raise InputError(f"--start is {arguments.start}.", f"It must lie in 0 to {last}.")
     if arguments.out.suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise InputError(f"{arguments.out} is no name of a picture.", "End it in .jpg or .png.")
     check_writable(arguments.out.parent)
@@ -167,7 +168,8 @@ def _sheet(arguments: Sheet) -> int:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(arguments.out) as temporary:
             Image.fromarray(np.asarray(picture)).save(temporary)
-    console().print(f"{len(samples)} {'world' if len(samples) == 1 else 'worlds'} of the layout {arguments.layout}: {arguments.out}")
+    count = "1 world" if len(samples) == 1 else f"{len(samples)} worlds"
+    console().print(f"{count} of the layout {arguments.layout}: {arguments.out}")
     return 0
 
 

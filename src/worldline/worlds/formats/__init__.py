@@ -96,7 +96,7 @@ def write(
 
 def _check_use(shooting: str, knobs: dict[str, Any]) -> None:
     """An option that would change nothing is a misunderstanding."""
-    idle = ("rate",) if shooting == "photos" else ("overlap", "focal_per_view", "principal_offset")
+    idle = ("rate", "speed") if shooting == "photos" else ("overlap", "focal_per_view", "principal_offset")
     for name in idle:
         if name in knobs:
             kinds = "video, walk, orbit or rig" if shooting == "photos" else "photos"
