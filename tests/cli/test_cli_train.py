@@ -84,6 +84,12 @@ def test_a_run_is_not_overwritten_by_mistake(trained: Path, capsys: pytest.Captu
         (("tiny", "--init", "mvdust3r-plus-mini"), "does not fit"),
         (("mini", "--pool", "nothing", "--producers", 0), "worldline.train.data"),
         (("mvdust3r", "--dry-run", "--devices", 0), "devices"),
+        (("tiny", "--devices", 4), "--dry-run"),
+        (("tiny", "--producers", 2), "pool"),
+        (("mini", "--pool", "none", "--max-gigabytes", 2), "pool"),
+        (("mini", "--producers", -1), "0 or more"),
+        (("mini", "--max-gigabytes", 0), "above 0"),
+        (("mini", "--render-device", "gpu"), "gpu"),
     ],
 )
 def test_mistakes_get_a_remedy(
@@ -103,12 +109,18 @@ def test_without_lightning_the_pip_command_is_named(
 
 @pytest.mark.parametrize("name", ["mvdust3r-plus-mixed", "mini-cuda"])
 def test_dry_run_says_shapes_and_memory_and_leaves_nothing(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run(name, "-o", tmp_path / "run", "--dry-run") == 0
+    monkeypatch.chdir(tmp_path)
+    assert run(name, "--dry-run") == 0
     text = capsys.readouterr().out
     assert "points [" in text and "memory per device" in text and "schedule" in text
-    assert not (tmp_path / "run").exists()
+    assert run(name, "-o", tmp_path / "run", "--dry-run") == 0
+    assert capsys.readouterr().out == text and not list(tmp_path.iterdir())
+
+
+def test_without_a_folder_nothing_starts(capsys: pytest.CaptureFixture) -> None:
+    assert "-o RUN" in refused(capsys, "tiny")
 
 
 @pytest.mark.slow

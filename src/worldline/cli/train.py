@@ -30,8 +30,8 @@ class Train:
 
     recipe: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RECIPE")]
     """A name of the list above."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """Folder of the run: checkpoint, log.jsonl, tensorboard/, export/, rendered scenes."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Folder of the run: checkpoint, log.jsonl, tensorboard/, export/, rendered scenes. Only --dry-run needs none."""
     resume: bool = False
     """Go on with the run in OUT, exactly where its last checkpoint left it."""
     minutes: float | None = None
@@ -89,6 +89,7 @@ def run(argv: list[str]) -> int:
     )
     entry = find_recipe(arguments.recipe)
     recipe = recipe_of(arguments, entry)
+    check_use(arguments, recipe)
     if arguments.dry_run:
         print_plan(arguments, entry, recipe)
         return 0
@@ -112,7 +113,9 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
     from worldline.pipeline import choose_device
     from worldline.train.produce import parse_layouts
 
-    recipe = entry.build(arguments.out)
+    if arguments.out is None and not arguments.dry_run:
+        raise InputError("A training needs a folder.", "Name it: -o RUN; or ask for --dry-run, which writes nothing.")
+    recipe = entry.build(arguments.out or Path("RUN"))
     names = ("minutes", "samples", "steps")
     lengths = {name: getattr(arguments, name) for name in names}
     if len([value for value in lengths.values() if value is not None]) > 1:
@@ -132,6 +135,27 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
         changes["device"] = choose_device(arguments.device or recipe.device)
         changes.setdefault("layouts", offered(recipe))
     return replace(recipe, **changes)
+
+
+def check_use(arguments: Train, recipe: TrainRecipe) -> None:
+    """Options about producers and devices: in their range, and only where they change something."""
+    from worldline.errors import InputError
+    from worldline.worlds.sampling import canonical_device
+
+    if arguments.devices is not None and not arguments.dry_run:
+        raise InputError("--devices is for --dry-run only.", "Training takes the number of processes from torchrun.")
+    if (arguments.producers or 0) < 0:
+        raise InputError(f"--producers is {arguments.producers}.", "It must be 0 or more.")
+    if arguments.max_gigabytes is not None and not arguments.max_gigabytes > 0:
+        raise InputError(f"--max-gigabytes is {arguments.max_gigabytes:g}.", "It must be above 0.")
+    unused = recipe.pool is None or recipe.validation_pool is None
+    if unused and (arguments.producers or arguments.max_gigabytes is not None):
+        raise InputError(
+            "Nothing renders into a pool in this training: --producers and --max-gigabytes change nothing.",
+            "Leave them away, or take a recipe that fills a pool, like mini.",
+        )
+    if not arguments.dry_run:
+        canonical_device(arguments.render_device)
 
 
 @contextmanager

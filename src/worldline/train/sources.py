@@ -108,7 +108,8 @@ class WorldSource:
                 f"Choose from: {', '.join(sorted(worlds.LAYOUTS))}",
             )
         self.recipe, self.layouts = recipe, offered
-        self.device = recipe.render_device or recipe.device
+        device = recipe.render_device or recipe.device
+        self.device = "cpu" if device == "mps" else device  # worlds are drawn in float64, which MPS does not know
         self._kept: OrderedDict[tuple[int, int], PosedImages] = OrderedDict()
         self._lock = threading.Lock()
 
