@@ -88,6 +88,17 @@ def test_ten_steps_equal_five_and_five(recipe, tmp_path, source, length):
     same_checkpoints(recipe.output, stopped.output)
 
 
+def test_an_interrupted_last_validation_loses_no_step(recipe, monkeypatch):
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "validate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(recipe, steps=2))
+    state = torch.load(recipe.output / "checkpoint.pt", weights_only=True)
+    assert state["progress"]["step"] == 2
+
+
 def test_a_run_is_never_overwritten_and_resumes_only_as_it_began(recipe, tmp_path):
     with pytest.raises(InputError, match="holds no training run"):
         train(recipe, resume=True)

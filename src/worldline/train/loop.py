@@ -185,10 +185,10 @@ class Run:
         self.fabric.barrier()
 
     def finish(self) -> Path:
-        """Last validation (unless the run was stopped early), checkpoint and export."""
+        """Checkpoint, last validation (unless the run was stopped early), and export."""
+        self.checkpoint(strict=True)  # first: signals are no longer caught here, and a validation takes minutes
         if not self._stopped:
             self.validate()
-        self.checkpoint(strict=True)
         folder = self.export(strict=True)
         if self._records is not None:
             self._records.close()
