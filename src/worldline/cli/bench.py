@@ -43,9 +43,9 @@ class Worlds:
     """Rays per second and seconds per sample of procedural worlds."""
 
     layout: str = "rooms"
-    """Kind of world; see `worldline worlds --help`."""
+    """Kind of world; see: worldline worlds list."""
     solids: tuple[int, ...] = (30, 100, 300, 1000)
-    """Numbers of solids in the scene."""
+    """Numbers of solids in the scene, each 1 or more."""
     device: str = "cpu"
     """Where to render: cpu or cuda."""
     threads: int = 2
@@ -103,15 +103,17 @@ def _memory(arguments: Memory) -> int:
 
 
 def _worlds(arguments: Worlds) -> int:
-    from worldline.cli.common import check_positive, console, markdown_table, parse_counts
+    from worldline.cli.common import check_positive, console, markdown_table
     from worldline.eval.worlds_bench import measure_worlds
     from worldline.files import write_json
+    from worldline.worlds.sampling import canonical_device
 
-    counts = parse_counts(arguments.solids)
+    canonical_device(arguments.device)
+    check_positive(solids=min(arguments.solids, default=0))
     check_positive(repeats=arguments.repeats, threads=arguments.threads, scenes=arguments.scenes, size=arguments.size)
     records = measure_worlds(
         layout=arguments.layout,
-        counts=counts,
+        counts=arguments.solids,
         device=arguments.device,
         threads=arguments.threads,
         repeats=arguments.repeats,
