@@ -12,7 +12,7 @@ from worldline.errors import InputError
 from worldline.train import data, sources
 from worldline.train.catalog import tiny
 from worldline.train.feed import first_request
-from worldline.train.produce import layout_of, parse_layouts, produce
+from worldline.train.produce import layout_of, main, parse_layouts, produce
 from worldline.train.recipes import Stage
 from worldline.train.schedule import Progress
 
@@ -60,6 +60,24 @@ def test_worlds_without_a_place_for_cameras_are_passed_over(tmp_path: Path, monk
     [scene] = source.draw(np.random.default_rng(0), 1, 16)
     assert np.array_equal(scene.images, real("rooms", 1, views=3, height=16, width=16).images.numpy())
     assert produce(tmp_path / "pool", range(2), **SMALL) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--device", "gpu"), "gpu"),
+        (("--size", "0"), "0 pixels"),
+        (("--views", "0"), "0 views"),
+        (("--layouts", "castles"), "castles"),
+        (("--count", "-1"), "--count is -1"),
+    ],
+)
+def test_a_mistake_is_not_taken_for_a_bad_seed(
+    options: tuple[str, ...], words: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path / "pool"), *options])
+    assert ended.value.code == 2 and words in capsys.readouterr().err and not (tmp_path / "pool").exists()
 
 
 def test_unknown_layouts_of_a_recipe_are_left_out_or_refused(tmp_path: Path) -> None:

@@ -39,9 +39,18 @@ def produce(
     """Render the seeds that the pool does not have yet, until the size limit or until a file STOP appears in the pool.
 
     Returns the number of scenes written.
+
+    Raises:
+        InputError: a device, a size or a number of views that no world can have, before anything is written.
     """
     from worldline import worlds
+    from worldline.worlds.options import WorldOptions
+    from worldline.worlds.sampling import canonical_device
 
+    canonical_device(device)  # below, an InputError means that one seed has no place for the cameras
+    WorldOptions(views)
+    if size < 1:
+        raise InputError(f"Images of {size} pixels have no content.", "Ask for a size of 1 or more.")
     pool.mkdir(parents=True, exist_ok=True)
     used = sum(file.stat().st_size for file in pool_files(pool))
     written, started = 0, time.monotonic()
@@ -86,7 +95,7 @@ def parse_layouts(text: str) -> Layouts:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command of the background producer."""
+    """Command of the background producer; mistakes end it with their cause and remedy and status 2."""
     from worldline import worlds
 
     splits = {"train": worlds.TRAIN_SEEDS, "validation": worlds.VALIDATION_SEEDS, "test": worlds.TEST_SEEDS}
@@ -104,13 +113,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu", help="where to render")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for name, least in (("start", 0), ("count", 1), ("stride", 1), ("threads", 1)):
+        if getattr(options, name) < least:  # a negative one would count from the end of the split
+            parser.error(f"--{name} is {getattr(options, name)}. It must be {least} or more.")
     torch.set_num_threads(options.threads)
-    produce(
-        options.pool,
-        splits[options.split][options.start :: options.stride][: options.count],
-        layouts=parse_layouts(options.layouts),
-        views=options.views,
-        size=options.size,
-        max_gigabytes=options.max_gigabytes,
-        device=options.device,
-    )
+    try:
+        produce(
+            options.pool,
+            splits[options.split][options.start :: options.stride][: options.count],
+            layouts=parse_layouts(options.layouts),
+            views=options.views,
+            size=options.size,
+            max_gigabytes=options.max_gigabytes,
+            device=options.device,
+        )
+    except InputError as error:
+        parser.error(f"{error.cause} {error.remedy}")
