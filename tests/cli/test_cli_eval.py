@@ -96,6 +96,8 @@ def test_a_sweep_writes_its_three_files(models: list[str], tmp_path: Path) -> No
         (["sweep", "light", "-o", "x"], "There is no sweep 'light'"),
         (["rooms", "-n", "0"], "--scenes is 0"),
         (["rooms", "--views", "1"], "2 or more"),
+        (["rooms", "-n", "1", "--gallery"], "-o FOLDER"),
+        (["real", "/nowhere", "--spacing", "0"], "--spacing is 0"),
         (["real", "/nowhere/at/all", "--model", "MODEL"], "No sequence with ground truth"),
         (["real", "/nowhere", "--format", "kitti", "--model", "MODEL"], "There is no reader 'kitti'"),
         (["rooms", "--models", "MODEL", "MODEL"], "named twice"),

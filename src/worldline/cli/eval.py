@@ -144,14 +144,18 @@ def _evaluate(arguments: Worlds | Real, layout: str, models: dict[str, Reconstru
 def _check(arguments: Worlds | Real) -> None:
     """Mistakes are found before a model is loaded or a scene measured."""
     from worldline.cli.common import check_positive, parse_counts
+    from worldline.errors import InputError
     from worldline.eval.plots import require_matplotlib
     from worldline.files import check_writable
 
     parse_counts(arguments.views)
     if isinstance(arguments, Worlds):
         check_positive(scenes=arguments.scenes)
+        if arguments.gallery and not arguments.out:
+            raise InputError("--gallery needs a place for its picture.", "Name it: -o FOLDER.")
     else:
-        check_positive(**{"max-subsets": arguments.max_subsets, "spacing": arguments.spacing or 1})
+        spacing = 1 if arguments.spacing is None else arguments.spacing
+        check_positive(**{"max-subsets": arguments.max_subsets, "spacing": spacing})
     if arguments.out:
         check_writable(_as_json_path(arguments.out, "").parent)
         if arguments.plot:
