@@ -15,7 +15,7 @@ from PIL import Image
 
 from worldline.errors import InputError
 from worldline.eval.depth_maps import DepthMap
-from worldline.eval.readers import FORMATS, detect, find_sequences, read_sequence
+from worldline.eval.readers import FORMATS, detect, find_sequences, ours, read_sequence
 from worldline.eval.readers.seven_scenes import BASELINE, COLOR_INTRINSICS, DEPTH_INTRINSICS
 from worldline.eval.sequences import Sequence, pinhole
 from worldline.geometry import quaternion_from_matrix
@@ -339,3 +339,10 @@ def test_the_real_7_scenes_pose_becomes_that_of_the_colour_camera() -> None:
     )  # fmt: skip
     fitted_center = [-0.317813427, 0.009684622, 0.30439666]
     assert (published[:3, 3] + BASELINE * published[:3, 0]).tolist() == pytest.approx(fitted_center, abs=2e-4)
+
+
+def test_a_list_called_scene_json_is_not_ours(tmp_path: Path) -> None:
+    """nuScenes has a table of that name."""
+    (tmp_path / "scene.json").write_text("[]")
+    assert not ours.recognizes(tmp_path)
+    assert find_sequences(tmp_path) == []

@@ -23,8 +23,14 @@ from worldline.types import Camera
 
 
 def recognizes(folder: Path) -> bool:
-    """A folder with a scene.json."""
-    return (folder / "scene.json").is_file()
+    """A folder with a scene.json that lists frames (nuScenes has a file of that name with another content)."""
+    try:
+        content = json.loads((folder / "scene.json").read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    except ValueError:  # a damaged file of ours: reading it says what is wrong
+        return True
+    return not isinstance(content, list)
 
 
 def read(folder: Path) -> Sequence:
