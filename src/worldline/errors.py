@@ -21,6 +21,10 @@ class InputError(WorldlineError):
     """The images, video, log or arguments given cannot be used as they are."""
 
 
+class NoPlaceError(InputError):
+    """A seed whose world has no place for what was asked of it; another seed may have. No mistake of the user's."""
+
+
 class WeightsError(WorldlineError):
     """A checkpoint is unknown, unreadable, altered or of another kind than expected."""
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from worldline import worlds
-from worldline.errors import InputError
+from worldline.errors import InputError, NoPlaceError
 from worldline.eval.covisibility import covisibility, overlap
 from worldline.eval.figures import FIGURES
 from worldline.eval.methods import CONSTANT_DEPTH, load_models
@@ -175,7 +175,7 @@ def test_a_scene_that_cannot_be_photographed_is_left_out(
 
     def crowded(layout: str, seed: int, **keywords: object) -> worlds.WorldSample:
         if seed == worlds.TEST_SEEDS[0] or keywords["views"] == 3:
-            raise InputError("no place for the photographer", "take another seed")
+            raise NoPlaceError("no place for the photographer", "take another seed")
         return real(layout, seed, **keywords)
 
     monkeypatch.setattr(worlds, "sample", crowded)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from worldline import worlds
-from worldline.errors import InputError
+from worldline.errors import InputError, NoPlaceError
 from worldline.train import data, sources
 from worldline.train.catalog import tiny
 from worldline.train.feed import first_request
@@ -48,7 +48,7 @@ def test_worlds_without_a_place_for_cameras_are_passed_over(tmp_path: Path, monk
 
     def sample(layout: str, seed: int, **options: object) -> worlds.WorldSample:
         if seed == 0:
-            raise InputError("No place.", "Another seed.")
+            raise NoPlaceError("No place.", "Another seed.")
         return real(layout, seed, **options)
 
     def batch(layout: str, seeds: list[int], **options: object) -> list[worlds.WorldSample]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from worldline import __version__
-from worldline.errors import InputError
+from worldline.errors import InputError, NoPlaceError
 from worldline.eval.methods import (
     BASELINES,
     CONSTANT_DEPTH,
@@ -80,7 +80,7 @@ def evaluate_worlds(
         for done, seed in enumerate(seeds, 1):
             try:
                 report.trials += _score_world(models, layout, seed, count, baselines, paper, solver)
-            except InputError as error:  # one scene that cannot be photographed must not cost the others
+            except NoPlaceError as error:  # one scene that cannot be photographed must not cost the others
                 failures.append(error)
                 say(f"left out seed {seed} with {count} views: {error.cause}")
             if done % _SAY_EVERY == 0 and done < scenes:

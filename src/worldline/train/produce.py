@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from worldline.errors import InputError
+from worldline.errors import InputError, NoPlaceError
 from worldline.train.data import from_world, pool_files, save_scene
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def produce(
     from worldline.worlds.options import WorldOptions
     from worldline.worlds.sampling import canonical_device
 
-    canonical_device(device)  # below, an InputError means that one seed has no place for the cameras
+    canonical_device(device)
     WorldOptions(views)
     if size < 1:
         raise InputError(f"Images of {size} pixels have no content.", "Ask for a size of 1 or more.")
@@ -63,7 +63,7 @@ def produce(
             break
         try:
             scene = worlds.sample(layout, seed, views=views, height=size, width=size, device=device)
-        except InputError as reason:  # a world without a place for the cameras
+        except NoPlaceError as reason:  # a world without a place for the cameras
             log.info("left out seed %d: %s", seed, reason.cause)
             continue
         save_scene(from_world(scene), path)

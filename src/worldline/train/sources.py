@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from worldline.errors import InputError
+from worldline.errors import InputError, NoPlaceError
 from worldline.train import data
 from worldline.train.data import PosedImages
 from worldline.train.produce import layout_of
@@ -150,7 +150,7 @@ class WorldSource:
             mine = [seed for seed in dict.fromkeys(seeds) if layout_of(seed, self.layouts) == layout]
             try:
                 samples = worlds.sample_batch(layout, mine, views=views, height=size, width=size, device=self.device)
-            except InputError:  # some world has no place for the cameras
+            except NoPlaceError:  # some world has no place for the cameras
                 samples = [self._next_possible(layout, seed, views, size) for seed in mine]
             scenes |= {seed: data.from_world(sample) for seed, sample in zip(mine, samples, strict=True)}
         return [scenes[seed] for seed in seeds]
@@ -161,7 +161,7 @@ class WorldSource:
         for attempt in range(_ATTEMPTS):
             try:
                 return worlds.sample(layout, seed + attempt, views=views, height=size, width=size, device=self.device)
-            except InputError as error:
+            except NoPlaceError as error:
                 reason = error
         raise reason
 

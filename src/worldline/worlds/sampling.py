@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 from torch import Tensor
 
-from worldline.errors import InputError
-from worldline.worlds.layouts import LAYOUTS
+from worldline.errors import InputError, NoPlaceError
+from worldline.worlds.layouts import LAYOUTS, Layout
 from worldline.worlds.options import Streams, WorldOptions
 from worldline.worlds.rendering.kernels import EAGER, compiled
 from worldline.worlds.rendering.photo import draw_effects, photograph
@@ -109,25 +109,29 @@ def describe(layout: str, seed: int, *, views: int, **knobs: Any) -> World:
 
     Raises:
         InputError: unknown layout or way of shooting, or a number out of its range.
+        NoPlaceError: the seed has no place for the cameras.
     """
     layout = canonical_layout(layout)
     kind = LAYOUTS[layout]
     options = _options(layout, views, knobs)
     if seed < 0:
         raise InputError(f"The seed {seed} is negative.", "Seeds start at 0.")
-    for attempt in range(_ATTEMPTS):  # a crowded place may have no room for the photographer: draw another
-        streams = Streams.of(kind.stream, seed, attempt)
-        try:
-            world = kind.build(streams, options)
-        except InputError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            continue
-        effects = draw_effects(
-            streams.photo, world.views, options.light_change, options.effects, steady=options.shooting != "photos"
-        )
-        return replace(_soften_patterns(world, options.texture), layout=layout, seed=seed, photo=effects)
-    raise AssertionError("unreachable")
+    world, streams = _build(kind, seed, options)
+    effects = draw_effects(
+        streams.photo, world.views, options.light_change, options.effects, steady=options.shooting != "photos"
+    )
+    return replace(_soften_patterns(world, options.texture), layout=layout, seed=seed, photo=effects)
+
+
+def _build(kind: Layout, seed: int, options: WorldOptions, attempt: int = 0) -> tuple[World, Streams]:
+    """A crowded place may have no room for the photographer: then the seed draws another."""
+    streams = Streams.of(kind.stream, seed, attempt)
+    try:
+        return kind.build(streams, options), streams
+    except NoPlaceError:
+        if attempt + 1 == _ATTEMPTS:
+            raise
+    return _build(kind, seed, options, attempt + 1)
 
 
 def _options(layout: str, views: int, knobs: dict[str, Any]) -> WorldOptions:

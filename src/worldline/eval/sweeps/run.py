@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worldline.errors import InputError
+from worldline.errors import InputError, NoPlaceError
 from worldline.eval.covisibility import overlap
 from worldline.eval.methods import CONSTANT_DEPTH, score_baselines, sizes, write_photos
 from worldline.eval.report import without_nan, write_text
@@ -85,7 +85,7 @@ def run_sweep(
                 continue
             try:
                 records += _measure(sweep, level, seed, models, settings)
-            except InputError as error:
+            except NoPlaceError as error:
                 failures.append(error)
                 say(f"{sweep.axis} {value:g}, seed {seed}: {error.cause}")
                 continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.errors import InputError
+from worldline.errors import NoPlaceError
 from worldline.worlds.cameras.curves import angles_to, poses
 from worldline.worlds.cameras.photos import PhotoPlan
 from worldline.worlds.cameras.trails import Space
@@ -52,7 +52,7 @@ def circle(rng: np.random.Generator, space: Space, plan: PhotoPlan, fov: float, 
     """A clear circle with good views.
 
     Raises:
-        InputError: none fits between the things.
+        NoPlaceError: none fits between the things.
     """
     clock = np.arange(0.0, max(end, _HORIZON) + _STEP, _STEP)
     clear: list[Circle] = []
@@ -66,7 +66,7 @@ def circle(rng: np.random.Generator, space: Space, plan: PhotoPlan, fov: float, 
         if len(clear) >= _TRIALS:
             break
     if not clear:
-        raise InputError("No orbit fits between the things of this scene.", "Use another seed or a larger size.")
+        raise NoPlaceError("No orbit fits between the things of this scene.", "Use another seed or a larger size.")
     return max(clear[:_TRIALS], key=lambda c: _merit(c, space, plan, fov))
 
 

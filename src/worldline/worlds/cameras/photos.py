@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float64
 
-from worldline.errors import InputError
+from worldline.errors import NoPlaceError
 from worldline.worlds.options import WorldOptions
 from worldline.worlds.rendering.cast import SceneTables, cast, pack
 from worldline.worlds.rendering.views import Tiling, intrinsics
@@ -181,7 +181,7 @@ def sample_cameras(rng: np.random.Generator, world: World, plan: PhotoPlan, opti
         world: with everything in its place; its own cameras are not looked at.
 
     Raises:
-        InputError: the scene has no place for that many cameras.
+        NoPlaceError: the scene has no place for that many cameras.
     """
     tables, solids, views = pack([world], "cpu"), world.primitives, options.views
     fov = np.radians(rng.uniform(*plan.fov))
@@ -205,7 +205,9 @@ def sample_cameras(rng: np.random.Generator, world: World, plan: PhotoPlan, opti
             if options.focal_per_view:
                 fovs = np.clip(fov * spread.uniform(0.85, 1.15, views), *np.radians(plan.fov))
             return CameraSet.photos(poses, fovs, options.principal_offset * spread.uniform(-1, 1, (views, 2)))
-    raise InputError(f"No {views} overlapping cameras fit into this scene.", "Use another seed or ask for fewer views.")
+    raise NoPlaceError(
+        f"No {views} overlapping cameras fit into this scene.", "Use another seed or ask for fewer views."
+    )
 
 
 def _join(old: _Candidates | None, new: _Candidates) -> _Candidates:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from worldline.errors import InputError
+from worldline.errors import NoPlaceError
 from worldline.worlds.cameras.clearance import Surroundings
 from worldline.worlds.cameras.curves import spline
 from worldline.worlds.cameras.photos import PhotoPlan
@@ -48,7 +48,7 @@ class Space:
         else:
             low[2] = max(low[2], world.room_low[2] + margin)
         if np.any(low > high):
-            raise InputError("The scene is too narrow for a moving camera.", "Use another seed or a larger size.")
+            raise NoPlaceError("The scene is too narrow for a moving camera.", "Use another seed or a larger size.")
         return cls(around, low, high, margin)
 
     def free(self, points: Float64[np.ndarray, "n 3"], clock: Float64[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
@@ -105,7 +105,7 @@ def _first_clear(space: Space, knots: list[np.ndarray], candidates: Float64[np.n
             break
     best = int(np.argmax(runs))
     if runs[best] < _SAMPLES:
-        raise InputError("A moving thing leaves the camera no way out.", "Use another seed.")
+        raise NoPlaceError("A moving thing leaves the camera no way out.", "Use another seed.")
     return best
 
 
@@ -120,7 +120,7 @@ def _start(rng: np.random.Generator, space: Space, height: float | None) -> np.n
     stays = space.free(np.repeat(points, len(clock), 0), np.tile(clock, len(points))) if len(points) else free[:0]
     points = points[stays.reshape(len(points), -1).all(1)] if len(points) else points
     if len(points) == 0:
-        raise InputError("The scene has no free place for a moving camera.", "Use another seed or a larger size.")
+        raise NoPlaceError("The scene has no free place for a moving camera.", "Use another seed or a larger size.")
     angle = np.arange(8) * np.pi / 4
     ring = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1) for r in (0.5, 1.1)])
     near = (points[:, None] + ring).reshape(-1, 3)
@@ -163,7 +163,7 @@ def stroll(rng: np.random.Generator, space: Space, end: float, pace: float, eye:
     try:
         start = _start(rng, roomy, eye)
         space = roomy
-    except InputError:  # nobody could walk here; a camera on a boom can
+    except NoPlaceError:  # nobody could walk here; a camera on a boom can
         start = _start(rng, space, eye)
     bends = np.radians([0, 15, -15, 30, -30, 50, -50, 75, -75, 100, -100, 130, -130, 165, -165])
 

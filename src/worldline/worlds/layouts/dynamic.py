@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.errors import InputError
+from worldline.errors import NoPlaceError
 from worldline.worlds.cameras import paths
 from worldline.worlds.cameras.clearance import Surroundings
 from worldline.worlds.layouts import actors, fliers, machines
@@ -46,7 +46,7 @@ def build(streams: Streams, options: WorldOptions) -> World:
     for _ in range(int(rng.integers(0, 3))):
         _choose(rng, _AIR)(cast, Surroundings(_draft(place), cast.world_from_body))
     if not cast.actors:
-        raise InputError("Nothing that moves fits into this place.", "Use another seed or a larger size.")
+        raise NoPlaceError("Nothing that moves fits into this place.", "Use another seed or a larger size.")
     shift = streams.motion.uniform(0.0, 2.5)  # a clip begins in the middle of things
 
     def motion(clock: Float64[np.ndarray, "t"]) -> Float64[np.ndarray, "t b 4 4"]:
