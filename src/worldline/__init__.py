@@ -14,6 +14,7 @@ _PUBLIC = {
     "Scene": "worldline.scene",
     "Camera": "worldline.types",
     "ImageTransform": "worldline.types",
+    "Rig": "worldline.types",
     "WorldlineError": "worldline.errors",
 }
 
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
     from worldline.errors import WorldlineError
     from worldline.pipeline import load, reconstruct
     from worldline.scene import Scene
-    from worldline.types import Camera, ImageTransform
+    from worldline.types import Camera, ImageTransform, Rig
 
-__all__ = ["Camera", "ImageTransform", "Scene", "WorldlineError", "__version__", "load", "reconstruct"]
+__all__ = ["Camera", "ImageTransform", "Rig", "Scene", "WorldlineError", "__version__", "load", "reconstruct"]
 
 
 def __getattr__(name: str) -> Any:

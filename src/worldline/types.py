@@ -6,12 +6,15 @@ integer coordinates, (0, 0) the centre of the top-left pixel. Arrays at rest are
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int, UInt8
+
+from worldline.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -155,6 +158,80 @@ class Camera:
     def to_original(self, transform: ImageTransform) -> Camera:
         """Camera of the network input -> camera of the photo as shown."""
         return self.mapped(transform.original_from_model, *transform.original_size)
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Cameras that are mounted on one body, and how. Rig frame: x forward, y left, z up, as in nuScenes; metres.
+
+    Calibration may be unknown (None) as a whole, or given per sensor as an array in the order of ``sensors`` or as a
+    mapping from names. Intrinsics belong to the photo as shown, of ``sizes`` pixels.
+    """
+
+    sensors: tuple[str, ...]  # names, in the order of all arrays
+    intrinsics: Float64[np.ndarray, "sensor 3 3"] | None = None  # pixels of the original photos
+    rig_from_cam: Float64[np.ndarray, "sensor 4 4"] | None = None
+    sizes: tuple[tuple[int, int], ...] | None = None  # (height, width) of each sensor's photos
+    ground: float | None = None  # height of the road in the rig frame (0 in nuScenes), None where it is unknown
+
+    def __post_init__(self) -> None:
+        names = tuple(str(name) for name in self.sensors)
+        if not names or len(set(names)) != len(names):
+            raise InputError(f"The sensors of the rig are {list(names)}.", "Give every camera a name of its own.")
+        object.__setattr__(self, "sensors", names)
+        for label, shape in (("intrinsics", (3, 3)), ("rig_from_cam", (4, 4))):
+            values = getattr(self, label)
+            if values is not None:
+                object.__setattr__(self, label, self._array(label, values, shape))
+        sizes: Any = self.sizes
+        if sizes is not None:
+            rows = [sizes[name] for name in names] if isinstance(sizes, Mapping) else list(sizes)
+            if len(rows) != len(names):
+                raise InputError(
+                    f"The rig has {len(names)} cameras and {len(rows)} sizes.", "Give one size per camera."
+                )
+            object.__setattr__(self, "sizes", tuple((int(height), int(width)) for height, width in rows))
+
+    def _array(self, label: str, values: Any, shape: tuple[int, int]) -> Float64[np.ndarray, "sensor r c"]:
+        """Values in the order of the sensors, checked."""
+        if isinstance(values, Mapping):
+            missing = [name for name in self.sensors if name not in values]
+            if missing:
+                raise InputError(
+                    f"The rig has no {label} of {', '.join(missing)}.", "Give them for all sensors or none."
+                )
+            values = [values[name] for name in self.sensors]
+        array = np.array([np.asarray(value, np.float64) for value in values])
+        if array.shape != (len(self.sensors), *shape) or not np.isfinite(array).all():
+            raise InputError(
+                f"The {label} of the rig have shape {array.shape} or are not finite.",
+                f"Give one finite {shape[0]}×{shape[1]} matrix per sensor ({len(self.sensors)}).",
+            )
+        return array
+
+    def __len__(self) -> int:
+        return len(self.sensors)
+
+    def index(self, sensor: str) -> int:
+        """Row of a sensor in all arrays.
+
+        Raises:
+            InputError: the rig has no such sensor; lists those it has.
+        """
+        if sensor not in self.sensors:
+            raise InputError(f"The rig has no sensor {sensor!r}.", f"It has: {', '.join(self.sensors)}.")
+        return self.sensors.index(sensor)
+
+    def choose(self, sensors: Sequence[str]) -> Rig:
+        """The same rig with some of its cameras, in the given order."""
+        rows = [self.index(name) for name in sensors]
+        return Rig(
+            tuple(sensors),
+            None if self.intrinsics is None else self.intrinsics[rows],
+            None if self.rig_from_cam is None else self.rig_from_cam[rows],
+            None if self.sizes is None else tuple(self.sizes[row] for row in rows),
+            self.ground,
+        )
 
 
 @dataclass(frozen=True)
