@@ -69,6 +69,39 @@ class Dust3rConfig(PointmapConfig):
 
 
 @dataclass(frozen=True)
+class Driv3rConfig(Dust3rConfig):
+    """A pairwise model with a memory (Spann3R, Driv3R). The defaults are the published sizes."""
+
+    head: str = "dpt"  # linear or dpt
+    value_depth: int = 6  # blocks of the value encoder
+    value_heads: int = 16  # attention heads per block of the value encoder
+    relative_pose: bool = False  # tokens of other cameras carry the pose of their camera (not in the published models)
+
+    @classmethod
+    def published(cls, head: str = "dpt") -> Driv3rConfig:
+        """Sizes of the released Spann3R and Driv3R models."""
+        return cls(head=head)
+
+    @classmethod
+    def mini(cls) -> Driv3rConfig:
+        """A small Driv3R around the encoder and decoders of ``mvdust3r-plus-mini`` (about 13 M parameters)."""
+        small = MVDust3rConfig.mini()
+        return cls(
+            encoder_dim=small.encoder_dim,
+            encoder_depth=small.encoder_depth,
+            encoder_heads=small.encoder_heads,
+            decoder_dim=small.decoder_dim,
+            decoder_depth=small.decoder_depth,
+            decoder_heads=small.decoder_heads,
+            photo_position=small.photo_position,
+            head="linear",
+            value_depth=2,
+            value_heads=4,
+            relative_pose=True,
+        )
+
+
+@dataclass(frozen=True)
 class MVDust3rConfig(PointmapConfig):
     """The multi-view model, with or without fused reference paths (arXiv 2412.06974)."""
 

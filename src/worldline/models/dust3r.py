@@ -47,8 +47,8 @@ class Dust3r(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = PairDecoder(config)
-        self.reference_head = _head(config)
-        self.source_head = _head(config)
+        self.reference_head = pointmap_head(config)
+        self.source_head = pointmap_head(config)
 
     @classmethod
     def sharing(
@@ -56,13 +56,13 @@ class Dust3r(nn.Module):
         config: PointmapConfig,
         encoder: Encoder,
         decoder: PairDecoder,
-        reference_head: LinearHead,
-        source_head: LinearHead,
+        reference_head: nn.Module,
+        source_head: nn.Module,
     ) -> Dust3r:
         """A pairwise model made of parts of another one; the weights are shared, not copied."""
         model = cls.__new__(cls)
         nn.Module.__init__(model)
-        common = {key: value for key, value in config.to_dict().items() if key in PointmapConfig.__dataclass_fields__}
+        common = {key: value for key, value in config.to_dict().items() if key in Dust3rConfig.__dataclass_fields__}
         model.config = Dust3rConfig.from_dict(common)
         model.encoder, model.decoder = encoder, decoder
         model.reference_head, model.source_head = reference_head, source_head
@@ -116,7 +116,7 @@ class Dust3r(nn.Module):
 
     def decode_pairs(self, encoded1: EncodedImages, encoded2: EncodedImages) -> tuple[Pointmaps, Pointmaps]:
         """Row i of ``encoded1`` with row i of ``encoded2``; both results in the frame of image 1."""
-        layers = self._hooks()
+        layers = head_layers(self.config)
         tokens1, tokens2 = self.decoder(
             encoded1.tokens, encoded2.tokens, self._decoder_rope(encoded1), self._decoder_rope(encoded2), layers
         )
@@ -125,11 +125,6 @@ class Dust3r(nn.Module):
                 self._read_out(self.reference_head, tokens1, encoded1),
                 self._read_out(self.source_head, tokens2, encoded2),
             )
-
-    def _hooks(self) -> tuple[int, ...]:
-        """Layers whose tokens the heads read: 0 is the encoder's output, the rest are decoder layers."""
-        depth = self.config.decoder_depth
-        return (0, depth // 2, depth * 3 // 4, depth) if self.config.head == "dpt" else (depth,)
 
     def _decoder_rope(self, encoded: EncodedImages) -> RopeTable:
         config = self.config
@@ -171,15 +166,7 @@ class Dust3r(nn.Module):
         return Pointmaps(points, confidence)
 
     def _maps(self, head: nn.Module, tokens: list[Tensor], images: Tensor, size: tuple[int, int]) -> Pointmaps:
-        config = self.config
-        grid = self.encoder.patch_embed.grid(*size)
-        raw = head(tokens, grid) if config.head == "dpt" else head(tokens[-1], grid, images)
-        raw = raw.permute(0, 2, 3, 1)
-        points = points_from_raw(raw[..., :3], config.depth_mode)
-        return Pointmaps(
-            points,
-            confidence_from_raw(raw[..., 3], config.confidence_mode, config.confidence_min, config.confidence_max),
-        )
+        return read_pointmaps(head, self.config, tokens, self.encoder.patch_embed.grid(*size), images)
 
 
 class PairDecoder(nn.Module):
@@ -239,7 +226,26 @@ def _read_other(
     return block(own, block.remember(other, other_rope).everything(), own_rope)
 
 
-def _head(config: Dust3rConfig) -> nn.Module:
+def head_layers(config: Dust3rConfig) -> tuple[int, ...]:
+    """Layers whose tokens the heads read: 0 is the decoder's input, the last the end."""
+    depth = config.decoder_depth
+    return (0, depth // 2, depth * 3 // 4, depth) if config.head == "dpt" else (depth,)
+
+
+def read_pointmaps(
+    head: nn.Module, config: Dust3rConfig, tokens: list[Tensor], grid: tuple[int, int], images: Tensor | None
+) -> Pointmaps:
+    """Tokens of :func:`head_layers` -> points [B, H, W, 3] and confidence [B, H, W]; call it in full precision."""
+    raw = head(tokens, grid) if config.head == "dpt" else head(tokens[-1], grid, images)
+    raw = raw.permute(0, 2, 3, 1)
+    return Pointmaps(
+        points_from_raw(raw[..., :3], config.depth_mode),
+        confidence_from_raw(raw[..., 3], config.confidence_mode, config.confidence_min, config.confidence_max),
+    )
+
+
+def pointmap_head(config: Dust3rConfig) -> nn.Module:
+    """A new head of the kind that the configuration names."""
     if config.head == "dpt":
         return DptHead(
             config.encoder_dim,

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from worldline.errors import WeightsError
-from worldline.models.config import Dust3rConfig, MVDust3rConfig
+from worldline.models.config import Driv3rConfig, Dust3rConfig, MVDust3rConfig
+from worldline.models.driv3r import Driv3r
 from worldline.models.dust3r import Dust3r
 from worldline.models.mvdust3r import MVDust3r
+from worldline.weights.official_memory import flat_options, has_memory, memory_options
 
 PUBLISHED_HEAD_DIM = 64  # channels per attention head of all released models; shapes do not tell
 _MOST_BLOCKS = 1000  # per stack; a block with a larger number is reported as unexpected, not built up to
@@ -39,6 +41,17 @@ _PREFIXES = (
     (r"downstream_head2\.", "source_head."),
     (r"downstream_GS_head\.0\.", "reference_gaussians."),
     (r"downstream_GS_head\.1\.", "source_gaussians."),
+)
+_MEMORY_PREFIXES = (  # of Spann3R and Driv3R, whose backbone is called `dust3r.` there
+    (r"attn_head_1\.", "key_head."),
+    (r"attn_head_2\.", "query_head."),
+    (r"pos_patch_embed\.proj\.", "value_encoder.patch_embed.projection."),
+    (r"value_encoder\.(\d+)\.", r"value_encoder.blocks.\1."),
+    (r"value_norm\.", "value_encoder.norm."),
+    (r"value_out\.", "value_encoder.output."),
+    (r"norm_q\.", "reader.query_norm."),
+    (r"norm_k\.", "reader.key_norm."),
+    (r"norm_v\.", "reader.value_norm."),
 )
 _ATTENTION_PARTS = (
     (r"\.cross_attn\.projq\.", ".cross_attention.query."),
@@ -71,41 +84,53 @@ _HEAD_PARTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 )
 
 
-def from_official(state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Dust3r | MVDust3r:
+def from_official(
+    state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
+) -> Dust3r | MVDust3r | Driv3r:
     """Build a network from a published state dict.
 
     Args:
         state_dict: tensors under the published key names, any float type; a leading ``module.`` is tolerated. The
             model takes over float32 tensors without copying them.
         config: constructor options of the published model, or a whole ``config.json`` with an entry "config".
-            None, or missing options: sizes come from the shapes, head counts from 64 channels per head.
+            None, or missing options: sizes come from the shapes, head counts from 64 channels per head. For Spann3R
+            and Driv3R also the sizes of the memory (``long_mem_size`` …), beside the options or as ``memory``.
 
     Returns:
-        :class:`MVDust3r` if the tensors or options are of a multi-view model, else :class:`Dust3r`; in eval mode.
+        :class:`MVDust3r` if the tensors or options are of a multi-view model, :class:`Driv3r` (with the published
+        memory) if they are of Spann3R or Driv3R, else :class:`Dust3r`; in eval mode.
 
     Raises:
         WeightsError: missing or unexpected entries, shapes that contradict the options, unsupported options.
     """
     document = dict(config or {})
-    options = dict(document.get("config") or document)
+    options = flat_options(document)
     tensors = _clean_state(state_dict)
-    multi_view = _is_multi_view(tensors, options, str(document.get("model", "")))
+    streams = has_memory(tensors)
+    multi_view = not streams and _is_multi_view(tensors, options, str(document.get("model", "")))
     try:
-        model_config = _infer_config(tensors, options, multi_view)
+        model_config = _infer_config(tensors, options, multi_view, streams)
         with torch.device("meta"):
-            model = MVDust3r(model_config) if isinstance(model_config, MVDust3rConfig) else Dust3r(model_config)
+            model = _build(model_config, options)
     except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError) as error:
         raise WeightsError(
-            f"The state dict or its options are not those of a DUSt3R or MV-DUSt3R model ({error!r}).",
+            f"The state dict or its options are not those of a DUSt3R, MV-DUSt3R, Spann3R or Driv3R model ({error!r}).",
             "Pass the `model` entry of a published checkpoint and its constructor options.",
         ) from error
     _load(model, tensors)
     return model.eval()
 
 
+def _build(config: Dust3rConfig | MVDust3rConfig, options: Mapping[str, Any]) -> Dust3r | MVDust3r | Driv3r:
+    if isinstance(config, MVDust3rConfig):
+        return MVDust3r(config)
+    return Driv3r(config, memory_options(options)) if isinstance(config, Driv3rConfig) else Dust3r(config)
+
+
 def our_name(official_name: str) -> str:
     """Our parameter name for a published key, or the key itself when it is not a known one."""
-    for pattern, replacement in _PREFIXES:
+    official_name = official_name.removeprefix("dust3r.")
+    for pattern, replacement in (*_PREFIXES, *_MEMORY_PREFIXES):
         name, count = re.subn(f"^{pattern}", replacement, official_name)
         if count:
             break
@@ -113,7 +138,7 @@ def our_name(official_name: str) -> str:
         return official_name
     for part, ours in (*_ATTENTION_PARTS, *_HEAD_PARTS):
         name = re.sub(part, ours, name)
-    second_norm = ".mlp_norm." if name.startswith("encoder.") else ".cross_norm."
+    second_norm = ".mlp_norm." if name.startswith(("encoder.", "value_encoder.")) else ".cross_norm."
     return name.replace(".norm2.", second_norm)
 
 
@@ -136,7 +161,8 @@ def _clean_state(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     if isinstance(entries.get("model"), Mapping):
         entries = entries["model"]
     prefix = "module." if entries and all(name.startswith("module.") for name in entries) else ""
-    used = {name[len(prefix) :]: value for name, value in entries.items() if not _UNUSED.fullmatch(name[len(prefix) :])}
+    plain = {name[len(prefix) :].removeprefix("dust3r."): value for name, value in entries.items()}
+    used = {name: value for name, value in plain.items() if not _UNUSED.fullmatch(name)}
     tensors = {name: _as_plain_tensor(name, value) for name, value in used.items()}
     if not any(name.startswith("dec_blocks2") for name in tensors):
         # a backbone pre-trained with one decoder: both roles start from it
@@ -168,7 +194,7 @@ def _is_multi_view(tensors: Mapping[str, Tensor], options: Mapping[str, Any], mo
 
 
 def _infer_config(
-    tensors: Mapping[str, Tensor], options: Mapping[str, Any], multi_view: bool
+    tensors: Mapping[str, Tensor], options: Mapping[str, Any], multi_view: bool, streams: bool = False
 ) -> Dust3rConfig | MVDust3rConfig:
     common = _trunk_options(tensors, options)
     skip = tensors.get("downstream_head1.skip_proj.0.conv.weight")
@@ -181,7 +207,12 @@ def _infer_config(
         common["skip_dim"] = skip.shape[0]
     if multi_view:
         return MVDust3rConfig(**common, **_multi_view_options(tensors, options))
-    return Dust3rConfig(**common, **_pairwise_options(tensors, options))
+    pairwise = common | _pairwise_options(tensors, options)
+    if streams:
+        stored = {"many_aspect": False, "landscape_only": False}  # the published loaders replace the patch embedding
+        heads = _head_count(tensors["value_out.weight"].shape[0], options.get("value_num_heads"), "value_num_heads")
+        return Driv3rConfig(**(pairwise | stored), value_depth=_depth(tensors, "value_encoder"), value_heads=heads)
+    return Dust3rConfig(**pairwise)
 
 
 def _trunk_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,6 +268,7 @@ def _pairwise_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any])
     chosen: dict[str, Any] = {
         "many_aspect": "manyar" in str(options.get("patch_embed_cls", "")).lower(),
         "landscape_only": bool(options.get("landscape_only", False)),
+        "head": "linear",
     }
     dpt = "downstream_head1.dpt."
     if any(name.startswith(dpt) for name in tensors):
@@ -246,7 +278,7 @@ def _pairwise_options(tensors: Mapping[str, Tensor], options: Mapping[str, Any])
             "dpt_last_dim": tensors[dpt + "head.2.weight"].shape[0],
             "dpt_layer_dims": tuple(tensors[f"{dpt}act_postprocess.{i}.0.weight"].shape[0] for i in range(4)),
         }
-    if options.get("head_type", chosen.get("head", "linear")) != chosen.get("head", "linear"):
+    if options.get("head_type", chosen["head"]) != chosen["head"]:
         raise WeightsError(
             f"The options say head_type = {options['head_type']}, the tensors are of another head.",
             "Use the options that belong to this checkpoint.",

@@ -69,11 +69,12 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(dim, dim)
 
     def forward(
-        self, tokens: Float[Tensor, "*batch token channel"], rope: RopeTable
+        self, tokens: Float[Tensor, "*batch token channel"], rope: RopeTable | None
     ) -> Float[Tensor, "*batch token channel"]:
-        """Same shape out; ``rope`` broadcasts against ``*batch token``."""
+        """Same shape out; ``rope`` broadcasts against ``*batch token``, None leaves positions out."""
         query, key, value = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(-3)
-        query, key = apply_rope(query, rope), apply_rope(key, rope)
+        if rope is not None:
+            query, key = apply_rope(query, rope), apply_rope(key, rope)
         query, key, value = (part.flatten(0, -4).transpose(1, 2) for part in (query, key, value))
         mixed = attend(query, key, value)
         return self.output(mixed.transpose(1, 2).reshape(tokens.shape))

@@ -44,9 +44,9 @@ class EncoderBlock(nn.Module):
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(
-        self, tokens: Float[Tensor, "batch token channel"], rope: RopeTable
+        self, tokens: Float[Tensor, "batch token channel"], rope: RopeTable | None
     ) -> Float[Tensor, "batch token channel"]:
-        """Same shape out."""
+        """Same shape out; without ``rope`` attention does not see positions."""
         tokens = tokens + self.self_attention(self.self_norm(tokens), rope)
         return tokens + self.mlp(self.mlp_norm(tokens))
 

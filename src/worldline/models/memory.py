@@ -1,0 +1,190 @@
+"""The memory of Spann3R, which Driv3R was released with: what a stream has seen, as tokens (one stream or a batch).
+
+Every processed image leaves one key and one value per token. The latest images are the *working memory*, all older
+tokens the *long-term memory*, which is pruned to the tokens that were attended to most. An image that looks like one of
+the working memory is not stored at all.
+
+Published quirks are kept only where ``MemoryOptions.official`` is set, see docs/models/driv3r.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from worldline.errors import InputError
+
+PROTECTED_FRAMES = 5  # stored images beside the working memory whose tokens are never pruned (Spann3R, released code)
+_PROTECTED = 1e8  # weight of their tokens
+
+
+@dataclass(frozen=True)
+class MemoryOptions:
+    """Sizes and thresholds of a memory; the defaults are the published ones."""
+
+    long_tokens: int = 4000  # tokens left by a pruning; 0 keeps the working memory only
+    working_frames: int = 5  # images of the working memory
+    attention_cut: float = 5e-4  # attention weights below are set to 0 at inference
+    similarity_limit: float = 0.95  # an image more similar than this to the working memory is not stored; 1: all are
+    official: bool = False  # keep the published quirks: NaN of a fully cut row, order by weight after a pruning
+    frame_tokens: int | None = None  # the released Driv3R accepts 196 tokens per image only; None: any number
+
+    def __post_init__(self) -> None:
+        if self.long_tokens < 0 or self.working_frames < 1 or not 0 <= self.attention_cut < 1:
+            raise InputError(
+                f"A memory of {self.long_tokens} tokens and {self.working_frames} images with an attention cut of "
+                f"{self.attention_cut} is not possible.",
+                "Use 0 or more tokens, 1 or more images, and a cut in [0, 1).",
+            )
+        if not -1 <= self.similarity_limit <= 1:
+            raise InputError(f"The similarity limit is {self.similarity_limit}.", "It is a cosine: give -1 to 1.")
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the memory did with one image."""
+
+    skipped: bool  # not stored, because the working memory holds a similar image
+    pruned: bool
+    tokens_before: int
+    tokens_after: int
+    sim_max: float  # largest mean cosine with an image of the working memory; -1 for an empty memory
+    wm: int  # images in the working memory
+    lm: int  # tokens in the long-term memory
+
+
+@dataclass
+class TokenMemory:
+    """Memory of a batch of streams that store, skip and prune together, as the published code does."""
+
+    options: MemoryOptions
+    keys: Float[Tensor, "batch token channel"]
+    values: Float[Tensor, "batch token channel"]
+    attention: Float[Tensor, "batch token"]  # sum of what each token received in all reads
+    count: Float[Tensor, "batch token"]  # images stored since the token
+    working: int = 0  # images in the working memory
+    long: int = 0  # tokens in the long-term memory
+
+    @classmethod
+    def empty(cls, options: MemoryOptions, batch: int, channels: int, like: Tensor) -> Self:
+        """A memory of nothing, on the device and of the dtype of ``like``."""
+        tokens = like.new_zeros(batch, 0, channels)
+        return cls(options, tokens, tokens, like.new_zeros(batch, 0), like.new_zeros(batch, 0))
+
+    def __len__(self) -> int:
+        return self.keys.shape[1]
+
+    def note_attention(self, received: Float[Tensor, "batch token"]) -> None:
+        """Add up what a read gave to every token."""
+        self.attention = self.attention + received
+
+    def append(self, key: Float[Tensor, "batch patch channel"], value: Float[Tensor, "batch patch channel"]) -> None:
+        """Store an image without any test, as in training."""
+        if len(self):
+            self.count = self.count + 1
+        self.keys, self.values = torch.cat((self.keys, key), 1), torch.cat((self.values, value), 1)
+        new = key.new_zeros(key.shape[:2])
+        self.attention, self.count = torch.cat((self.attention, new), 1), torch.cat((self.count, new), 1)
+
+    def write(
+        self, key: Float[Tensor, "batch patch channel"], value: Float[Tensor, "batch patch channel"]
+    ) -> StepReport:
+        """Store an image unless it is like one of the working memory; prune when the long-term memory is full."""
+        options, patches, before = self.options, key.shape[1], len(self)
+        self._check_patches(patches)
+        similarity = self._similarity(key)
+        if similarity > options.similarity_limit and options.similarity_limit < 1:
+            return StepReport(True, False, before, before, similarity, self.working, self.long)
+        self.append(key, value)
+        self.working += 1
+        if self.working > options.working_frames:
+            self.working = options.working_frames
+            if options.long_tokens == 0:
+                self._keep(torch.arange(patches, len(self), device=key.device).expand(key.shape[0], -1))
+            else:
+                self.long += patches
+        pruned = self.long > options.long_tokens
+        if pruned:
+            self.prune(options.long_tokens, patches)
+            self.long = max(0, len(self) - self.working * patches)
+        return StepReport(False, pruned, before, len(self), similarity, self.working, self.long)
+
+    def prune(self, keep: int, patches: int) -> None:
+        """Keep the tokens with the most attention per image since; the latest images are protected.
+
+        Officially the tokens are then ordered by weight, and "the last rows" are no longer the working memory. Without
+        ``official`` they keep their order in time, and the working memory is never cut.
+        """
+        recent = self.count < self.options.working_frames + PROTECTED_FRAMES
+        weight = torch.where(recent, _PROTECTED, self.attention / self.count.clamp_min(1))
+        if not self.options.official:
+            keep = max(keep, self.working * patches)
+            weight[:, len(self) - self.working * patches :] = torch.inf
+        kept = weight.topk(min(keep, len(self)), dim=1).indices
+        self._keep(kept if self.options.official else kept.sort(1).values)
+
+    def _keep(self, rows: Int[Tensor, "batch kept"]) -> None:
+        wide = rows[..., None].expand(-1, -1, self.keys.shape[-1])
+        self.keys, self.values = self.keys.gather(1, wide), self.values.gather(1, wide)
+        self.attention, self.count = self.attention.gather(1, rows), self.count.gather(1, rows)
+
+    def _similarity(self, key: Float[Tensor, "batch patch channel"]) -> float:
+        """Largest mean cosine of same-place tokens over the images of the working memory and over the batch."""
+        if not len(self):
+            return -1.0
+        patches = key.shape[1]
+        latest = self.keys[:, len(self) - self.working * patches :].unflatten(1, (self.working, patches))
+        return float(cosine_similarity(latest.detach(), key[:, None].detach(), dim=-1).mean(-1).max())
+
+    def _check_patches(self, patches: int) -> None:
+        expected = self.options.frame_tokens
+        if expected is not None and patches != expected:
+            raise InputError(
+                f"An image of {patches} tokens cannot enter the memory of the released Driv3R.",
+                f"It accepts {expected} tokens (224×224 pixels); use the pool mode for other sizes.",
+            )
+
+
+def read_memory(
+    query: Float[Tensor, "batch patch channel"],
+    keys: Float[Tensor, "batch token channel"],
+    values: Float[Tensor, "batch token channel"],
+    *,
+    cut: float = 0.0,
+    dropout: float = 0.0,
+    present: Bool[Tensor, "batch token"] | None = None,
+    confidence: Float[Tensor, "batch token"] | None = None,
+    keep_nan: bool = False,
+) -> tuple[Float[Tensor, "batch patch channel"], Float[Tensor, "batch token"]]:
+    """Single-head attention of normalised queries to normalised keys and values, without a projection.
+
+    Args:
+        query, keys, values: after their layer norms.
+        cut: attention weights below are set to 0 and the rest is divided by its sum.
+        dropout: probability of dropping an attention weight.
+        present: False for padding.
+        confidence: factor on the logits of every memory token.
+        keep_nan: a row whose weights are all cut becomes NaN, as published; else it stays uncut.
+
+    Returns:
+        what was read, and the attention that every memory token received, summed over the queries.
+    """
+    logits = query @ keys.transpose(1, 2) * query.shape[-1] ** -0.5
+    if confidence is not None:
+        logits = logits * confidence[:, None]
+    if present is not None:
+        logits = logits.masked_fill(~present[:, None], -torch.inf)
+    weights = logits.softmax(-1)
+    if dropout > 0:
+        weights = torch.dropout(weights, dropout, True)
+    if cut > 0:
+        kept = torch.where(weights < cut, 0.0, weights)
+        total = kept.sum(-1, keepdim=True)
+        kept = kept / total
+        weights = kept if keep_nan else torch.where(total > 0, kept, weights)
+    return weights @ values, weights.sum(1)
