@@ -10,14 +10,16 @@ Published quirks are kept only where ``MemoryOptions.official`` is set, see docs
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn.functional import cosine_similarity, normalize
 
 from worldline.errors import InputError
+
+Pruning = Literal["attention", "oldest", "diverse", "none"]
 
 PROTECTED_FRAMES = 5  # stored images beside the working memory whose tokens are never pruned (Spann3R, released code)
 _PROTECTED = 1e8  # weight of their tokens
@@ -33,8 +35,14 @@ class MemoryOptions:
     similarity_limit: float = 0.95  # an image more similar than this to the working memory is not stored; 1: all are
     official: bool = False  # keep the published quirks: NaN of a fully cut row, order by weight after a pruning
     frame_tokens: int | None = None  # the released Driv3R accepts 196 tokens per image only; None: any number
+    pruning: Pruning = "attention"  # what leaves a full memory: attention (published): tokens that were attended to
+    # least; oldest: those of the oldest images; diverse: images that resemble another one; none: nothing ever leaves
 
     def __post_init__(self) -> None:
+        if self.pruning not in get_args(Pruning):
+            raise InputError(
+                f"Unknown way of pruning {self.pruning!r}.", f"Choose one of: {', '.join(get_args(Pruning))}."
+            )
         if self.long_tokens < 0 or self.working_frames < 1 or not 0 <= self.attention_cut < 1:
             raise InputError(
                 f"A memory of {self.long_tokens} tokens and {self.working_frames} images with an attention cut of "
@@ -67,14 +75,17 @@ class TokenMemory:
     values: Float[Tensor, "batch token channel"]
     attention: Float[Tensor, "batch token"]  # sum of what each token received in all reads
     count: Float[Tensor, "batch token"]  # images stored since the token
+    image: Int[Tensor, "batch token"]  # number of the stored image that the token is of
+    cell: Int[Tensor, "batch token"]  # its place in that image's grid
+    stored: int = 0  # images stored so far
     working: int = 0  # images in the working memory
     long: int = 0  # tokens in the long-term memory
 
     @classmethod
     def empty(cls, options: MemoryOptions, batch: int, channels: int, like: Tensor) -> Self:
         """A memory of nothing, on the device and of the dtype of ``like``."""
-        tokens = like.new_zeros(batch, 0, channels)
-        return cls(options, tokens, tokens, like.new_zeros(batch, 0), like.new_zeros(batch, 0))
+        tokens, none = like.new_zeros(batch, 0, channels), like.new_zeros(batch, 0)
+        return cls(options, tokens, tokens, none, none, none.long(), none.long())
 
     def __len__(self) -> int:
         return self.keys.shape[1]
@@ -90,6 +101,10 @@ class TokenMemory:
         self.keys, self.values = torch.cat((self.keys, key), 1), torch.cat((self.values, value), 1)
         new = key.new_zeros(key.shape[:2])
         self.attention, self.count = torch.cat((self.attention, new), 1), torch.cat((self.count, new), 1)
+        cell = torch.arange(key.shape[1], device=key.device).expand(key.shape[:2])
+        self.image = torch.cat((self.image, torch.full_like(cell, self.stored)), 1)
+        self.cell = torch.cat((self.cell, cell), 1)
+        self.stored += 1
 
     def write(
         self, key: Float[Tensor, "batch patch channel"], value: Float[Tensor, "batch patch channel"]
@@ -108,30 +123,40 @@ class TokenMemory:
                 self._keep(torch.arange(patches, len(self), device=key.device).expand(key.shape[0], -1))
             else:
                 self.long += patches
-        pruned = self.long > options.long_tokens
+        pruned = self.long > options.long_tokens and options.pruning != "none"
         if pruned:
             self.prune(options.long_tokens, patches)
             self.long = max(0, len(self) - self.working * patches)
         return StepReport(False, pruned, before, len(self), similarity, self.working, self.long)
 
     def prune(self, keep: int, patches: int) -> None:
-        """Keep the tokens with the most attention per image since; the latest images are protected.
+        """Keep so many tokens; which ones, :attr:`MemoryOptions.pruning` says.
 
-        Officially the tokens are then ordered by weight, and "the last rows" are no longer the working memory. Without
+        By attention: those with the most attention per image stored since; the latest images are protected. Officially
+        the tokens are then ordered by weight, and "the last rows" are no longer the working memory. Without
         ``official`` they keep their order in time, and the working memory is never cut.
         """
-        recent = self.count < self.options.working_frames + PROTECTED_FRAMES
-        weight = torch.where(recent, _PROTECTED, self.attention / self.count.clamp_min(1))
+        weight = self._worth()
         if not self.options.official:
             keep = max(keep, self.working * patches)
             weight[:, len(self) - self.working * patches :] = torch.inf
         kept = weight.topk(min(keep, len(self)), dim=1).indices
         self._keep(kept if self.options.official else kept.sort(1).values)
 
+    def _worth(self) -> Float[Tensor, "batch token"]:
+        """Tokens with the least worth leave first."""
+        if self.options.pruning == "oldest":
+            return self.image.to(self.attention.dtype)
+        if self.options.pruning == "diverse":
+            return torch.stack([_distinctness(key, image) for key, image in zip(self.keys, self.image, strict=True)])
+        recent = self.count < self.options.working_frames + PROTECTED_FRAMES
+        return torch.where(recent, _PROTECTED, self.attention / self.count.clamp_min(1))
+
     def _keep(self, rows: Int[Tensor, "batch kept"]) -> None:
         wide = rows[..., None].expand(-1, -1, self.keys.shape[-1])
         self.keys, self.values = self.keys.gather(1, wide), self.values.gather(1, wide)
         self.attention, self.count = self.attention.gather(1, rows), self.count.gather(1, rows)
+        self.image, self.cell = self.image.gather(1, rows), self.cell.gather(1, rows)
 
     def _similarity(self, key: Float[Tensor, "batch patch channel"]) -> float:
         """Largest mean cosine of same-place tokens over the images of the working memory and over the batch."""
@@ -148,6 +173,29 @@ class TokenMemory:
                 f"An image of {patches} tokens cannot enter the memory of the released Driv3R.",
                 f"It accepts {expected} tokens (224×224 pixels); use the pool mode for other sizes.",
             )
+
+
+def image_descriptors(
+    keys: Float[Tensor, "token channel"], image: Int[Tensor, "token"]
+) -> tuple[Int[Tensor, "image"], Float[Tensor, "image channel"], Int[Tensor, "token"]]:
+    """Numbers of the images that tokens are of, the mean key of each, and each token's row among them."""
+    numbers, row = image.unique(return_inverse=True)
+    total = keys.new_zeros(len(numbers), keys.shape[1]).index_add(0, row, keys)
+    return numbers, total / row.bincount(minlength=len(numbers))[:, None], row
+
+
+def _distinctness(keys: Float[Tensor, "token channel"], image: Int[Tensor, "token"]) -> Float[Tensor, "token"]:
+    """Rank of every token's image when, again and again, the older of the two most similar images is taken away."""
+    numbers, descriptors, row = image_descriptors(keys, image)
+    unit = normalize(descriptors, dim=-1)
+    likeness = (unit @ unit.T).triu(1)  # row: the older one
+    likeness[likeness.new_ones(likeness.shape).tril().bool()] = -torch.inf
+    rank = torch.full((len(numbers),), float(len(numbers)), device=keys.device)
+    for place in range(len(numbers) - 1):
+        older = int(likeness.amax(1).argmax())
+        rank[older] = place
+        likeness[older], likeness[:, older] = -torch.inf, -torch.inf
+    return rank[row].to(keys.dtype)
 
 
 def read_memory(
