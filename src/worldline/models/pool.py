@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from worldline.errors import InputError
-from worldline.models.driv3r import Driv3r
+from worldline.models.driv3r import Driv3r, PairResult
 from worldline.models.layers.trunk import full_precision
 from worldline.models.memory import MemoryOptions, StepReport, TokenMemory, image_descriptors
 from worldline.types import Pointmaps
@@ -83,6 +83,18 @@ class _Camera:
     images: int = 0  # of the fragment, up to the last image
 
 
+class _Pairs(NamedTuple):
+    """Images of one size that go through the network as one batch."""
+
+    names: list[str]  # all cameras of the batch
+    active: list[str]  # those that are decoded
+    images: Tensor  # of the active ones: the images just given
+    encoded: Tensor  # encoder tokens of all
+    target: Tensor  # and of the active ones
+    own: Tensor  # encoder tokens of the active ones' last images
+    reference: Tensor  # the same after the read
+
+
 class RigStream:
     """A network at work on a rig."""
 
@@ -119,59 +131,82 @@ class RigStream:
         A camera that gives no image waits: its next one is paired with the last that it gave.
 
         Args:
-            images: in [-1, 1], all of one size.
+            images: in [-1, 1]; cameras whose images have the same size share a batch.
             timestamp: seconds.
             preview: also give the target head's maps of these images; without it a step is cheaper by one head.
 
         Raises:
-            InputError: unknown sensors, or images of several sizes.
+            InputError: unknown sensors.
         """
+        unknown = sorted(set(images) - set(self.sensors))
+        if unknown:
+            raise InputError(f"The rig has no sensor {unknown[0]!r}.", f"It has: {', '.join(self.sensors)}.")
         names = [name for name in self.sensors if name in images]
-        self._check(images, names)
-        if not names:
-            return {}
-        batch = torch.stack([images[name] for name in names]).to(next(self.model.parameters()).device)
-        encoded = self.model.encode(batch)
-        old = [name for name in names if self._cameras[name].encoded is not None]
-        for name in old:
+        for name in names:
             self._restart_if_due(self._cameras[name])
-        active = names if preview else old
-        result: dict[str, CameraStep] = {name: CameraStep(None, None, None) for name in names}
-        if active:
-            rows = torch.tensor([names.index(name) for name in active], device=batch.device)
-            result |= self._advance(active, batch[rows], encoded[rows], timestamp, preview)
-        for row, name in enumerate(names):
-            camera = self._cameras[name]
-            camera.encoded, camera.timestamp = encoded[row], timestamp
-            camera.images += 1
-        return result
+        device = next(self.model.parameters()).device
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for name in names:
+            groups.setdefault(tuple(images[name].shape), []).append(name)
+        pending = []
+        for group in groups.values():  # all reads come before the first write
+            batch = torch.stack([images[name] for name in group]).to(device)
+            pending.append(self._pairs(group, batch, self.model.encode(batch), preview))
+        result: dict[str, CameraStep] = {}
+        for pairs in pending:
+            result |= self._advance(pairs, timestamp, preview)
+        return {name: result[name] for name in names}
 
-    def _advance(
-        self, names: list[str], images: Tensor, encoded: Tensor, timestamp: float, preview: bool
-    ) -> dict[str, CameraStep]:
-        """Decode all pairs as one batch. A camera without a past looks at its first image twice."""
-        model, cameras = self.model, [self._cameras[name] for name in names]
-        own = torch.stack([new if camera.encoded is None else camera.encoded for camera, new in zip(cameras, encoded)])  # noqa: B905
-        pair = model.decode(self._recall(names, own), own, encoded, (images.shape[-2], images.shape[-1]))
-        old = torch.tensor([row for row, camera in enumerate(cameras) if camera.encoded is not None], dtype=torch.long)
-        ahead = model.read_out(model.source_head, pair.target_tokens, images) if preview else None
-        steps = {name: CameraStep(None, None, None) for name in names}
-        if len(old):
-            final = model.read_out(model.reference_head, [layer[old] for layer in pair.reference_tokens], images[old])
-            values = model.remember(final.points, pair.key[old])
-        for place, row in enumerate(old.tolist()):
-            camera = cameras[row]
-            first = camera.images == 1
+    def _pairs(self, names: list[str], images: Tensor, encoded: Tensor, preview: bool) -> _Pairs:
+        """What is decoded together. A camera without a past looks at its first image twice, for the preview only."""
+        known = [self._cameras[name].encoded for name in names]
+        rows = [row for row, last in enumerate(known) if preview or last is not None]
+        own = [last if last is not None else new for last, new in zip(known, encoded, strict=True)]
+        active = [names[row] for row in rows]
+        tokens = torch.stack([own[row] for row in rows]) if rows else encoded[:0]
+        return _Pairs(names, active, images[rows], encoded, encoded[rows], tokens, self._recall(active, tokens))
+
+    def _advance(self, pairs: _Pairs, timestamp: float, preview: bool) -> dict[str, CameraStep]:
+        """Decode and read out the pairs, and store what was completed."""
+        model, steps = self.model, {name: CameraStep(None, None, None) for name in pairs.names}
+        if pairs.active:
+            size = (pairs.images.shape[-2], pairs.images.shape[-1])
+            decoded = model.decode(pairs.reference, pairs.own, pairs.target, size)
+            steps |= self._complete(pairs, decoded)
+            if preview:
+                ahead = model.read_out(model.source_head, decoded.target_tokens, pairs.images)
+                for row, name in enumerate(pairs.active):
+                    camera = self._cameras[name]
+                    maps = Pointmaps(ahead.points[row], ahead.confidence[row])
+                    seen = CameraMaps(timestamp, camera.fragment, camera.encoded is None, maps)
+                    steps[name] = replace(steps[name], preview=seen)
+            for row, name in enumerate(pairs.active):
+                camera = self._cameras[name]
+                camera.query = None if camera.encoded is None else decoded.query[row]
+        for name, tokens in zip(pairs.names, pairs.encoded, strict=True):
+            camera = self._cameras[name]
+            camera.encoded, camera.timestamp = tokens, timestamp
+            camera.images += 1
+        return steps
+
+    def _complete(self, pairs: _Pairs, decoded: PairResult) -> dict[str, CameraStep]:
+        """Final maps of the cameras' last images, and the memory's entries of them."""
+        model = self.model
+        rows = [row for row, name in enumerate(pairs.active) if self._cameras[name].encoded is not None]
+        if not rows:
+            return {}
+        final = model.read_out(
+            model.reference_head, [layer[rows] for layer in decoded.reference_tokens], pairs.images[rows]
+        )
+        keys = decoded.key[rows].float()
+        values = model.remember(final.points, decoded.key[rows]).float()
+        steps = {}
+        for place, row in enumerate(rows):
+            camera = self._cameras[pairs.active[row]]
             maps = Pointmaps(final.points[place], final.confidence[place])
-            report = camera.memory.write(pair.key[row : row + 1].float(), values[place : place + 1].float())
-            done = CameraMaps(camera.timestamp, camera.fragment, first, maps)
-            steps[names[row]] = CameraStep(None, done, report)
-        for row, (name, camera) in enumerate(zip(names, cameras, strict=True)):
-            camera.query = pair.query[row] if camera.encoded is not None else None
-            if ahead is not None:
-                maps = Pointmaps(ahead.points[row], ahead.confidence[row])
-                seen = CameraMaps(timestamp, camera.fragment, camera.encoded is None, maps)
-                steps[name] = replace(steps[name], preview=seen)
+            done = CameraMaps(camera.timestamp, camera.fragment, camera.images == 1, maps)
+            report = camera.memory.write(keys[place : place + 1], values[place : place + 1])
+            steps[pairs.active[row]] = CameraStep(None, done, report)
         return steps
 
     def _recall(self, names: list[str], encoded: Tensor) -> Tensor:
@@ -256,7 +291,7 @@ class RigStream:
 
     def _restart_if_due(self, camera: _Camera) -> None:
         """Forget, and let the camera's last image be the first of a new fragment."""
-        if self.options.restart is not None and camera.images >= self.options.restart:
+        if self.options.restart is not None and camera.encoded is not None and camera.images >= self.options.restart:
             self._forget(camera)
 
     def _forget(self, camera: _Camera) -> None:
@@ -271,14 +306,6 @@ class RigStream:
     def _new_memory(self) -> TokenMemory:
         weight = self.model.reader.key_norm.weight
         return TokenMemory.empty(self.options.memory, 1, self.model.config.encoder_dim, weight.detach())
-
-    def _check(self, images: Mapping[str, Tensor], names: list[str]) -> None:
-        unknown = sorted(set(images) - set(self.sensors))
-        if unknown:
-            raise InputError(f"The rig has no sensor {unknown[0]!r}.", f"It has: {', '.join(self.sensors)}.")
-        sizes = {tuple(images[name].shape) for name in names}
-        if len(sizes) > 1:
-            raise InputError(f"The images of a step have the sizes {sorted(sizes)}.", "Bring them to one size.")
 
     def state(self) -> dict[str, Tensor]:
         """Everything that the next step depends on, as flat named tensors."""
