@@ -14,10 +14,13 @@ from worldline.types import Provenance, Views
 
 if TYPE_CHECKING:
     from worldline.pipeline.single_pass import ReconstructOptions, Reconstructor
+    from worldline.pipeline.stream import StreamOptions
     from worldline.scene import Scene
 
 
-def provenance(model: Reconstructor, options: ReconstructOptions, extra: dict[str, object]) -> Provenance:
+def provenance(
+    model: Reconstructor, options: ReconstructOptions | StreamOptions, extra: dict[str, object]
+) -> Provenance:
     """Model, weights, licence, arguments and versions of a run that starts now."""
     return Provenance(
         model=model.name,

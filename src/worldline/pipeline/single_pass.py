@@ -15,13 +15,14 @@ import numpy as np
 
 from worldline.errors import InputError, MemoryPlanError
 from worldline.pipeline.finish import finished, provenance
-from worldline.types import GaussianMaps, Pointmaps, Views
+from worldline.types import GaussianMaps, Pointmaps, Rig, Views
 
 if TYPE_CHECKING:
     import torch
 
     from worldline.models.config import PointmapConfig
     from worldline.pipeline.memory import MemoryPlan
+    from worldline.pipeline.stream import StreamOptions, StreamSession
     from worldline.scene import Scene
 
 log = logging.getLogger("worldline")
@@ -115,6 +116,7 @@ class Reconstructor:
 
     def reconstruct_views(self, views: Views, options: ReconstructOptions | None = None) -> Scene:
         """The same for images that are already :class:`worldline.types.Views`."""
+        from worldline.models.driv3r import Driv3r
         from worldline.models.dust3r import Dust3r
 
         options = options or ReconstructOptions()
@@ -126,7 +128,58 @@ class Reconstructor:
             )
         if isinstance(self.network, Dust3r):
             return self._pairwise(views, options)
+        if isinstance(self.network, Driv3r):
+            return self._sequence(views, options)
         return self._single_pass(views, options)
+
+    def stream(self, rig: Rig, options: StreamOptions | None = None, **choices: Any) -> StreamSession:
+        """A session that takes the images of a camera rig moment by moment, for models with a memory (Driv3R, Spann3R).
+
+        Args:
+            rig: the cameras, and what is known of their calibration.
+            options: all choices at once; single ones may be given by keyword, e.g. ``motion=False``.
+
+        Raises:
+            InputError: the model has no memory.
+        """
+        from worldline.models.driv3r import Driv3r
+        from worldline.pipeline.stream import StreamOptions, StreamSession
+
+        if not isinstance(self.network, Driv3r):
+            raise InputError(f"{self.name} has no memory for streams.", "Load driv3r-mini, or a Driv3R checkpoint.")
+        chosen = _with_choices(options or StreamOptions(), choices)
+        return StreamSession(self.network, rig, chosen, published=not self.own, provenance=provenance(self, chosen, {}))
+
+    @property
+    def own(self) -> bool:
+        """Whether the weights are ours, and not published with a model that they were made for."""
+        return self.name.endswith("-mini") or self.license.startswith("Apache")
+
+    def _sequence(self, views: Views, options: ReconstructOptions) -> Scene:
+        """The images in their order as a stream of one camera, as the published code runs it."""
+        import torch
+
+        from worldline.inputs import stack
+        from worldline.scene.assemble import build_scene
+
+        if options.reference:
+            raise InputError("A stream is expressed in its first image.", "Leave the reference at 0.")
+        images, timings = stack(views).to(self.device), {}
+        started = time.perf_counter()
+        with torch.inference_mode():
+            maps = self.network(images).final
+        timings["network"] = time.perf_counter() - started
+        started = time.perf_counter()
+        scene = build_scene(
+            views,
+            maps.points[0].float().cpu().numpy(),
+            maps.confidence[0].float().cpu().numpy(),
+            shared_focal=options.shared_focal,
+            confidence_percent=options.confidence_percent,
+            provenance=provenance(self, options, {}),
+        )
+        timings["cameras"] = time.perf_counter() - started
+        return finished(scene, timings, views)
 
     def _single_pass(self, views: Views, options: ReconstructOptions) -> Scene:
         from worldline.inputs import reference_order, stack
@@ -252,7 +305,7 @@ def run_network(
     raise MemoryPlanError("Out of memory.", "Use fewer views.")  # unreachable: the last plan has chunk 1
 
 
-def _with_choices(options: ReconstructOptions, choices: dict[str, Any]) -> ReconstructOptions:
+def _with_choices(options: Any, choices: dict[str, Any]) -> Any:
     unknown = sorted(set(choices) - set(options.__dict__))
     if unknown:
         raise InputError(f"Unknown option(s): {', '.join(unknown)}.", f"Known are: {', '.join(options.__dict__)}.")

@@ -1,0 +1,410 @@
+"""A stream of a camera rig: push the images of a moment, get their geometry at once (Driv3R, arXiv 2412.06777).
+
+The result of an image comes with the push of that image (a preview) and is replaced by the final one when the next
+image of that camera arrives. Memory is bounded for ever. Bad input is reported in the result, and the stream goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from worldline.errors import InputError
+from worldline.models.driv3r import Driv3r
+from worldline.models.pool import CameraMaps, CameraStep, RigStream
+from worldline.pipeline.stream.assembly import Moving, sensor_result
+from worldline.pipeline.stream.framing import Framing, cut, squares, whole
+from worldline.pipeline.stream.intake import Poses, refused_time, same_aspect, take_images, take_poses
+from worldline.pipeline.stream.options import StreamOptions
+from worldline.pipeline.stream.results import FrameResult, SensorResult
+from worldline.pipeline.stream.rigs import part_name, parts_of, pool_geometry, rig_of_parts, sensor_of
+from worldline.pipeline.stream.static_map import StaticMap
+from worldline.scene import Scene
+from worldline.scene.align.rig import AlignedMap, RigAligner, SensorMap
+from worldline.types import Provenance, Rig
+
+if TYPE_CHECKING:
+    from worldline.scene.motion import MotionPredictor
+
+log = logging.getLogger("worldline")
+
+
+@dataclass(eq=False)
+class Pushed:
+    """An image that waits for its final result."""
+
+    step: int
+    timestamp: float
+    arrived: float  # clock of this process
+    image: UInt8[np.ndarray, "height width 3"]  # at the merged model size
+    framing: Framing
+    poses: Poses = None
+    lidar: Float[np.ndarray, "n 3"] | None = None
+    speed: float | None = None
+    moving: Moving = field(default_factory=Moving)
+    maps: dict[str, SensorMap] = field(default_factory=dict)  # previews as the network gave them
+    preview: SensorResult | None = None
+
+
+class StreamSession:
+    """A stream in progress. Made by ``worldline.load("driv3r-mini").stream(rig)``."""
+
+    def __init__(
+        self,
+        network: Driv3r,
+        rig: Rig,
+        options: StreamOptions | None = None,
+        *,
+        published: bool = False,
+        provenance: Provenance | None = None,
+    ) -> None:
+        """Start with an empty memory.
+
+        Args:
+            network: in eval mode, on its device.
+            rig: cameras and what is known of their calibration.
+            options: choices.
+            published: the weights are published ones, made for 224² crops.
+            provenance: recorded in the scene.
+        """
+        self.network, self.rig, self.options = network, rig, options or StreamOptions()
+        self.provenance = provenance or Provenance(model="unknown")
+        crops = self.options.framing == "crops" or (self.options.framing == "auto" and published)
+        self._crops = crops
+        self._framings: dict[str, Framing] = {}
+        if rig.sizes is not None:
+            for name, size in zip(rig.sensors, rig.sizes, strict=True):
+                self._framings[name] = self._plan(size)
+        self._pool: RigStream | None = None
+        self._aligner: RigAligner | None = None
+        self._motion: MotionPredictor | None = None
+        self._waiting: dict[str, Pushed] = {}
+        self._last: float | None = None
+        self._steps = 0
+        self._history: deque[tuple[SensorResult, ...]] = deque(maxlen=self.options.keep)
+        self._notes: dict[str, None] = {}
+        self.static_map = StaticMap(self.options.static_voxel, self.options.static_points)
+
+    def push(
+        self,
+        timestamp: float,
+        images: Mapping[str, Any],
+        world_from_rig: Any = None,
+        *,
+        lidar: Float[np.ndarray, "n 3"] | None = None,
+        speed: float | None = None,
+    ) -> FrameResult:
+        """The images of one moment -> their geometry.
+
+        Args:
+            timestamp: seconds, later than all before.
+            images: per sensor an RGB array [h, w, 3] uint8 or a file; sensors may be absent.
+            world_from_rig: known pose of the rig, 4x4, or one per sensor at that sensor's own time.
+            lidar: points in the rig frame; used only where the options say so.
+            speed: of the rig in m/s, where known.
+
+        Returns:
+            previews of these images, final results of earlier ones, latencies, and what was wrong with the input. A
+            push that cannot be used changes nothing and has ``accepted`` False.
+        """
+        started = time.perf_counter()
+        refused = refused_time(timestamp, self._last)
+        if refused is not None:
+            return FrameResult(self._last or 0.0, -1, False, {}, (), (refused,), time.perf_counter() - started)
+        timestamp = float(timestamp)
+        intake = take_images(self.rig, images)
+        poses, wrong = take_poses(self.rig, world_from_rig)
+        issues = [*intake.issues, *wrong]
+        pushed: dict[str, Pushed] = {}
+        inputs: dict[str, torch.Tensor] = {}
+        for name, image in intake.images.items():
+            framing = self._framing_for(name, image.shape[:2], issues)
+            if framing is None:
+                continue
+            merged = cut(image, framing.merged)
+            for place, part in enumerate(framing.parts):
+                seen = merged if part == framing.merged else cut(image, part)
+                inputs[part_name(name, place, framing)] = _to_input(seen)
+            pushed[name] = Pushed(self._steps, timestamp, started, merged, framing, poses, lidar, speed)
+        if not pushed:
+            issues.append("no usable image; the push was ignored.")
+            return FrameResult(timestamp, -1, False, {}, (), tuple(issues), time.perf_counter() - started)
+        timings = {"read": time.perf_counter() - started}
+        result = self._advance(timestamp, inputs, pushed, timings)
+        latency = time.perf_counter() - started
+        previews = {name: replace(each, latency=latency) for name, each in result[0].items()}
+        self._last, self._steps = timestamp, self._steps + 1
+        return FrameResult(timestamp, self._steps - 1, True, previews, result[1], tuple(issues), latency, timings)
+
+    def finish(self) -> tuple[SensorResult, ...]:
+        """End the stream: the previews of the last images become final, as published. The session may go on after."""
+        last = tuple(replace(each.preview, preview=False) for each in self._waiting.values() if each.preview)
+        if last:
+            self._remember(last)
+            self._waiting = {name: replace(each, preview=None) for name, each in self._waiting.items()}
+        return last
+
+    def scene(self) -> Scene:
+        """What is known of the latest :attr:`StreamOptions.keep` steps: final results, and previews of the last images.
+
+        Raises:
+            InputError: nothing has been pushed yet.
+        """
+        final = [result for step in self._history for result in step]
+        final += [each.preview for each in self._waiting.values() if each.preview is not None]
+        if not final:
+            raise InputError("The stream has no result yet.", "Push images first.")
+        final.sort(key=lambda result: (result.step, self.rig.index(result.sensor)))
+        kinds = {result.scale_kind for result in final}
+        return Scene(
+            views=tuple(result.to_view() for result in final),
+            scale=kinds.pop() if len(kinds) == 1 else "arbitrary",
+            provenance=self.provenance,
+            warnings=self.notes,
+            rig=self.rig,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about the stream so far, each sentence once."""
+        return tuple(self._notes)
+
+    @property
+    def last_timestamp(self) -> float | None:
+        """Seconds of the last push that was accepted."""
+        return self._last
+
+    def objects(self) -> tuple[MovingObject, ...]:
+        """Moving things of the stream so far, joined over time and cameras."""
+        return () if self._objects is None else tuple(self._objects.objects())
+
+    def state(self, path: str | Path | None = None) -> dict[str, torch.Tensor]:
+        """Everything that the next push depends on, as flat tensors; with ``path`` also written as safetensors."""
+        from worldline.pipeline.stream.state import collect, write
+
+        saved = collect(self)
+        if path is not None:
+            write(saved, Path(path))
+        return saved
+
+    def restore(self, saved: str | Path | Mapping[str, torch.Tensor]) -> None:
+        """Go on from a :meth:`state` of a session with the same weights, rig and options.
+
+        Raises:
+            InputError: the state is damaged, or of another rig.
+        """
+        from worldline.pipeline.stream.state import put_back, read
+
+        put_back(self, read(Path(saved)) if isinstance(saved, str | Path) else saved)
+
+    def _advance(
+        self, timestamp: float, inputs: dict[str, torch.Tensor], pushed: dict[str, Pushed], timings: dict[str, float]
+    ) -> tuple[dict[str, SensorResult], tuple[SensorResult, ...]]:
+        started = time.perf_counter()
+        pool = self._ready()
+        for name in pushed:
+            waiting = self._waiting.get(name)
+            if waiting is not None and timestamp - waiting.timestamp > self.options.max_gap:
+                self._start_anew(name)
+        steps = pool.step(inputs, timestamp, preview=self.options.preview)
+        timings["network"] = time.perf_counter() - started
+        started = time.perf_counter()
+        completed = self._complete(steps, pushed)
+        previews = self._preview(steps, pushed)
+        timings["align"] = time.perf_counter() - started
+        started = time.perf_counter()
+        if self.options.motion:
+            results = previews if self.options.preview else {each.sensor: each for each in completed}
+            images = pushed if self.options.preview else {name: self._waiting[name] for name in results}
+            moving = {name: self._find_motion(result, images[name]) for name, result in results.items()}
+            if self.options.preview:
+                previews = moving
+            else:
+                completed = tuple(moving.values())
+        timings["motion"] = time.perf_counter() - started
+        self._remember(completed)
+        for name, each in pushed.items():
+            each.preview = previews.get(name)
+            self._waiting[name] = each
+        return previews, completed
+
+    def _complete(self, steps: Mapping[str, CameraStep], pushed: Mapping[str, Pushed]) -> tuple[SensorResult, ...]:
+        """Final results of the images that waited, grouped by their times."""
+        ready = [name for name in pushed if name in self._waiting and self._part(steps, name).completed is not None]
+        results = []
+        for timestamp in sorted({self._waiting[name].timestamp for name in ready}):
+            group = {name: self._waiting[name] for name in ready if self._waiting[name].timestamp == timestamp}
+            maps = {
+                part: _sensor_map(steps[part].completed, transform)
+                for name, each in group.items()
+                for part, transform in parts_of(name, each.framing)
+            }
+            first = next(iter(group.values()))
+            shared = {  # the last images of fragments that end here; their scale goes over to the next ones
+                part: one
+                for each in group.values()
+                for part, one in each.maps.items()
+                if maps[part].fragment != one.fragment
+            }
+            if shared:
+                self._align(timestamp, shared, first)
+            aligned = self._align(timestamp, maps, first)
+            for name, each in group.items():
+                report = self._part(steps, name).memory
+                results.append(self._result(name, each, aligned, maps, preview=False, memory=report))
+        return tuple(results)
+
+    def _preview(self, steps: Mapping[str, CameraStep], pushed: Mapping[str, Pushed]) -> dict[str, SensorResult]:
+        """Placed like final results, but the aligner learns from those only."""
+        if not self.options.preview:
+            return {}
+        for name, each in pushed.items():
+            each.maps = {
+                part: _sensor_map(steps[part].preview, transform) for part, transform in parts_of(name, each.framing)
+            }
+        maps = {part: one for each in pushed.values() for part, one in each.maps.items()}
+        assert self._aligner is not None
+        before = self._aligner.state()
+        first = next(iter(pushed.values()))
+        aligned = self._align(first.timestamp, maps, first)
+        self._aligner.restore(before)
+        return {name: self._result(name, each, aligned, maps, preview=True) for name, each in pushed.items()}
+
+    def _align(self, timestamp: float, maps: Mapping[str, SensorMap], of: Pushed) -> Mapping[str, AlignedMap]:
+        assert self._aligner is not None
+        poses = of.poses
+        if isinstance(poses, dict):
+            poses = {part: poses[sensor_of(part)] for part in maps if sensor_of(part) in poses}
+        return self._aligner.update(timestamp, maps, poses, lidar=of.lidar, speed=of.speed)
+
+    def _result(
+        self,
+        name: str,
+        pushed: Pushed,
+        aligned: Mapping[str, AlignedMap],
+        maps: Mapping[str, SensorMap],
+        *,
+        preview: bool,
+        memory: Any = None,
+    ) -> SensorResult:
+        parts = [part for part, _ in parts_of(name, pushed.framing)]
+        result = sensor_result(
+            name,
+            pushed.framing,
+            [aligned[part] for part in parts],
+            [maps[part].confidence for part in parts],
+            image=pushed.image,
+            timestamp=pushed.timestamp,
+            step=pushed.step,
+            preview=preview,
+            confidence_percent=self.options.confidence_percent,
+            latency=time.perf_counter() - pushed.arrived,
+        )
+        for note in result.notes:
+            self._notes[f"{name}: {note}"] = None
+        return replace(result, memory=memory, dynamic=pushed.moving.dynamic, flow=pushed.moving.flow)
+
+    def _find_motion(self, result: SensorResult, pushed: Pushed) -> SensorResult:
+        predictor = self._predictor()
+        model_camera = result.camera.to_model(result.transform)
+        motion = predictor.update(
+            result.sensor,
+            result.timestamp,
+            result.image,
+            result.depth,
+            model_camera.intrinsics,
+            model_camera.world_from_cam,
+            confidence=result.confidence,
+        )
+        pushed.moving = Moving(motion.dynamic if motion.known else None, motion.flow if motion.known else None)
+        return replace(result, dynamic=pushed.moving.dynamic, flow=pushed.moving.flow)
+
+    def _remember(self, results: tuple[SensorResult, ...]) -> None:
+        if results:
+            self._history.append(results)
+            for result in results:
+                self.static_map.add(result)
+
+    def _framing_for(self, name: str, size: tuple[int, int], issues: list[str]) -> Framing | None:
+        """How to cut a photo; None where it does not fit what is known of the camera."""
+        known = self._framings.get(name)
+        if known is None:
+            known = self._framings[name] = self._plan(size)
+        expected = known.merged.original_size
+        if tuple(size) == expected:
+            return known
+        if not same_aspect(size, expected):
+            issues.append(
+                f"{name}: the image has {size[1]}x{size[0]} pixels instead of {expected[1]}x{expected[0]}, another "
+                "aspect; it was ignored."
+            )
+            return None
+        issues.append(
+            f"{name}: the image has {size[1]}x{size[0]} pixels instead of {expected[1]}x{expected[0]}; it was taken as "
+            "the same photo at another size."
+        )
+        return known
+
+    def _plan(self, size: tuple[int, int]) -> Framing:
+        if self._crops:
+            return squares(size, self.options.square)
+        return whole(size, self.options.pixels)
+
+    def _part(self, steps: Mapping[str, CameraStep], name: str) -> CameraStep:
+        return steps[part_name(name, 0, self._framings[name])]
+
+    def _start_anew(self, name: str) -> None:
+        """A camera that was away begins a new fragment; its waiting image keeps its preview as the final result."""
+        waiting = self._waiting.pop(name)
+        if waiting.preview is not None:
+            self._remember((replace(waiting.preview, preview=False),))
+        assert self._pool is not None
+        for part, _ in parts_of(name, self._framings[name]):
+            self._pool.restart(part)
+
+    def _ready(self) -> RigStream:
+        """Memory pool and aligner, made with the first images. Absent cameras are taken to be like the first."""
+        if self._pool is None or self._aligner is None:
+            first = next(iter(self._framings.values()))
+            self._framings = {name: self._framings.get(name, first) for name in self.rig.sensors}
+            rig = rig_of_parts(self.rig, self._framings)
+            neighbors, relative = pool_geometry(self.rig, self._framings)
+            memory = self.options.memory or self.network.memory
+            official = self.options.mode == "official"
+            pool = self.options.pool.official(memory) if official else self.options.pool
+            self._pool = RigStream(
+                self.network, rig.sensors, neighbors={} if official else neighbors, relative=relative, options=pool
+            )
+            self._aligner = RigAligner(rig, self.options.align)
+        return self._pool
+
+    def _predictor(self) -> MotionPredictor:
+        if self._motion is None:
+            from worldline.scene.motion import MotionOptions, MotionPredictor
+
+            self._motion = MotionPredictor(MotionOptions(backend=self.options.flow))
+        return self._motion
+
+
+def _to_input(image: UInt8[np.ndarray, "height width 3"]) -> torch.Tensor:
+    return torch.tensor(image).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _sensor_map(maps: CameraMaps | None, transform: Any) -> SensorMap:
+    assert maps is not None
+    return SensorMap(
+        maps.maps.points.float().cpu().numpy(),
+        maps.maps.confidence.float().cpu().numpy(),
+        transform,
+        maps.fragment,
+        maps.anchor,
+    )
