@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from moving_world import INSTANTS, moving_world
+from moving_world import INSTANTS
+from ring_world import HEIGHT, RATE, WIDTH, ring_world
 from worldline import worlds
 from worldline.errors import InputError
 from worldline.inputs.logs import Log, open_log
 from worldline.inputs.logs.nuscenes import _rows
 from worldline.types import Camera
 from worldline.worlds import truth
-from worldline.worlds.cameras.rigs import RIG_SENSORS, draw_calibration, rig_cameras
+from worldline.worlds.cameras.rigs import RIG_SENSORS
 from worldline.worlds.formats import FORMATS
 from worldline.worlds.formats.plan import Plan
 from worldline.worlds.rendering.views import intrinsics
-from worldline.worlds.world import Motion, PhotoEffects, World
+from worldline.worlds.world import World
 
-HEIGHT, WIDTH = 64, 112
 SCENES = ("test_0000000007", "test_0000000008")
-REAL = Path("/work/shared/data/real")
-
-
-def ring_world(seed: int = 7) -> World:
-    """The six-camera rig among the boxes: four instants a second, of which two are key frames."""
-    world = moving_world(rig=True, open_air=True)
-    cameras = rig_cameras(draw_calibration(np.random.default_rng(seed)), world.world_from_rig)
-    return replace(
-        world, seed=seed, cameras=cameras, sensors=RIG_SENSORS, photo=PhotoEffects.none(len(cameras.fov)),
-        motion=Motion(np.arange(INSTANTS) / 4.0, world.motion.world_from_body),
-    )  # fmt: skip
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "real"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +49,7 @@ def copy(root: Path, tmp_path: Path) -> Path:
 
 
 def instant_of(log: Log, timestamp: float) -> int:
-    return round(4 * (timestamp - log.steps[0].timestamp))
+    return round(RATE * (timestamp - log.steps[0].timestamp))
 
 
 @pytest.mark.parametrize("sweeps", [False, True])

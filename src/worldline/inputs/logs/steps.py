@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from PIL import Image
 
 from worldline.errors import InputError
@@ -132,15 +132,23 @@ def _join(moments: list[Moment], name: str, shots: Sequence[Shot], reach: float)
         return list(shots)
     times = np.array([moment.timestamp for moment in moments])
     own = np.array([shot.timestamp for shot in shots])
+    nearest_moment, nearest_shot = _nearest(times, own), _nearest(own, times)
     left = []
     for index, shot in enumerate(shots):
-        moment = int(np.abs(times - shot.timestamp).argmin())
-        is_nearest = int(np.abs(own - times[moment]).argmin()) == index
-        if is_nearest and abs(times[moment] - shot.timestamp) <= reach * (1 + 1e-9):
+        moment = int(nearest_moment[index])
+        if nearest_shot[moment] == index and abs(times[moment] - shot.timestamp) <= reach * (1 + 1e-9):
             moments[moment].shots[name] = shot
         else:
             left.append(shot)
     return left
+
+
+def _nearest(times: Float64[np.ndarray, "n"], wanted: Float64[np.ndarray, "m"]) -> Int64[np.ndarray, "m"]:
+    """Index of the time nearest to each wanted one; times in order, the earlier of two that are equally near."""
+    after = np.clip(np.searchsorted(times, wanted), 1, max(1, len(times) - 1))
+    return np.where(
+        (len(times) == 1) | (wanted - times[after - 1] <= times[after % len(times)] - wanted), after - 1, after
+    )
 
 
 def build_steps(
