@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ENOUGH_SCENES = 64  # to start with; the pool grows while the model trains
 VALIDATION_SCENES = 24
+ENOUGH_DRIVES, VALIDATION_DRIVES = 16, 12
 
 
 @dataclass(frozen=True)
@@ -167,22 +168,25 @@ def producing(
     Yields the recipe, without validation where its pool has no scenes.
     """
     from worldline.train.data import pool_files
+    from worldline.train.tasks import task_of
 
     pool, validation = recipe.pool, recipe.validation_pool
     processes: list[subprocess.Popen[bytes]] = []
     if pool is not None and validation is not None and producers and first:
         render = [sys.executable, "-m", "worldline.train.data"]
         options = ["--layouts", ",".join(f"{name}={weight}" for name, weight in recipe.layouts)]
-        options += ["--views", str(recipe.scene_views), "--device", arguments.render_device]
+        options += ["--device", arguments.render_device, *task_of(recipe).producer(recipe)]
         limit = ["--max-gigabytes", str(gigabytes), "--stride", str(producers)]
         commands = [[*render, str(pool), *options, *limit, "--start", str(k)] for k in range(producers)]
-        split = ["--split", "validation", "--count", str(VALIDATION_SCENES)]
+        split = ["--split", "validation", "--count", str(enough_to_validate(recipe))]
         commands.append([*render, str(validation), *options, *split])
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # end the producers, too
         processes = [subprocess.Popen(command) for command in commands]
     try:
         while producers and pool is not None and validation is not None:
-            if len(pool_files(pool)) >= ENOUGH_SCENES and len(pool_files(validation)) >= VALIDATION_SCENES:
+            if len(pool_files(pool)) >= enough_to_start(recipe) and len(pool_files(validation)) >= enough_to_validate(
+                recipe
+            ):
                 break
             if processes and all(process.poll() is not None for process in processes):
                 break  # the pool is at its limit, or rendering failed; what is there decides
@@ -194,6 +198,16 @@ def producing(
             process.terminate()
         for process in processes:
             process.wait()
+
+
+def enough_to_start(recipe: TrainRecipe) -> int:
+    """Scenes, or drives of some fifty images each, in the pool when the training starts; it grows meanwhile."""
+    return ENOUGH_DRIVES if recipe.kind == "stream" else ENOUGH_SCENES
+
+
+def enough_to_validate(recipe: TrainRecipe) -> int:
+    """Scenes or drives in the validation pool."""
+    return VALIDATION_DRIVES if recipe.kind == "stream" else VALIDATION_SCENES
 
 
 def offered(recipe: TrainRecipe) -> tuple[tuple[str, float], ...]:
@@ -218,8 +232,8 @@ def print_plan(arguments: Train, entry: NamedRecipe, recipe: TrainRecipe) -> Non
     out.print(_length(plan))
     for number, stage in enumerate(plan.stages):
         out.print(
-            f"stage {number}, until {stage.stage.until:.0%}: {stage.stage.views[0]}-{stage.stage.views[1]} views, "
-            f"{stage.stage.references} path(s), images {list(stage.images)} -> points {list(stage.points)}"
+            f"stage {number}, until {stage.stage.until:.0%}: {stage.stage.says()}, images {list(stage.images)} -> "
+            f"points {list(stage.points)}"
         )
         out.print(
             f"  per device: {stage.activation_bytes / GIB:.1f} GiB of activations, "

@@ -55,9 +55,12 @@ class ColorChange:
     noise_seed: int
 
     @classmethod
-    def draw(cls, scenes: int, views: int, rng: np.random.Generator) -> Self:
-        """Partly shared by a scene, partly drawn per view: different photos of one place differ in all of these."""
-        drawn = [_draw_colors(views, rng) for _ in range(scenes)]
+    def draw(cls, scenes: int, views: int, rng: np.random.Generator, shares: tuple[float, float] = (0.7, 0.7)) -> Self:
+        """Partly shared by a scene, partly drawn per view: different photos of one place differ in all of these.
+
+        ``shares`` are the standard deviations of the two parts.
+        """
+        drawn = [_draw_colors(views, rng, shares) for _ in range(scenes)]
         matrix, offset, gamma, noise = (
             torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*drawn, strict=True)
         )
@@ -144,12 +147,12 @@ def draw_batch(
 
 
 def _draw_colors(
-    views: int, rng: np.random.Generator
+    views: int, rng: np.random.Generator, shares: tuple[float, float]
 ) -> tuple[Float[np.ndarray, "view 3 3"], Float[np.ndarray, "view"], Float[np.ndarray, "view"], np.ndarray]:
     """Matrix, offset, gamma of every view, and the noise of the scene."""
 
     def draw(spread: float) -> Float[np.ndarray, "view"]:
-        return spread * (0.7 * rng.standard_normal() + 0.7 * rng.standard_normal(views))
+        return spread * (shares[0] * rng.standard_normal() + shares[1] * rng.standard_normal(views))
 
     gain = np.exp(draw(0.18)[:, None] + np.stack([draw(0.06), draw(0.03), draw(0.06)], -1))
     saturation = np.clip(1 + draw(0.25), 0, 2)

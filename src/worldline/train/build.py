@@ -6,14 +6,15 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldline.errors import InputError
+from worldline.models.driv3r import Driv3r
 from worldline.models.layers.blocks import DecoderBlock
+from worldline.models.layers.heads import LinearHead
 from worldline.models.mvdust3r import MVDust3r
 from worldline.train.matching import AttentionRecord, recorded_attention
 from worldline.train.recipes import TrainRecipe
@@ -24,7 +25,8 @@ from worldline.weights.storage import load_model
 
 log = logging.getLogger(__name__)
 
-_NEW_PARTS = (".skip.", "fusion_blocks.", "_gaussians.")  # of the multi-view models, absent in DUSt3R
+NEW_PARTS = (".skip.", "fusion_blocks.", "_gaussians.")  # of the multi-view models, absent in DUSt3R
+Pointmapper = MVDust3r | Driv3r
 
 
 class TrainedNetwork(nn.Module):
@@ -55,11 +57,11 @@ def build_model(recipe: TrainRecipe) -> MVDust3r:
     return model
 
 
-def start_from(model: MVDust3r, source: str) -> ModelInfo:
+def start_from(model: Pointmapper, source: str, new_parts: tuple[str, ...] = NEW_PARTS) -> ModelInfo:
     """Take over all weights that a checkpoint shares with the network; returns what is known about the checkpoint.
 
-    A pairwise DUSt3R gives encoder, both decoders and both linear heads; the parts that only the multi-view models
-    have (image skip, fusion blocks, Gaussian heads) keep their fresh start, which changes nothing before it is trained.
+    A pairwise DUSt3R gives encoder, both decoders and both heads. ``new_parts``, here what only the multi-view models
+    have (image skip, fusion blocks, Gaussian heads), keep their fresh start, which changes nothing before it is trained.
 
     Raises:
         InputError: sizes differ, or the checkpoint lacks something that is no new part.
@@ -68,13 +70,13 @@ def start_from(model: MVDust3r, source: str) -> ModelInfo:
     donor, info = load_model(resolve(source))
     given, wanted = donor.state_dict(), model.state_dict()
     unequal = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
-    missing = [name for name in wanted if name not in given and not any(part in name for part in _NEW_PARTS)]
+    missing = [name for name in wanted if name not in given and not any(part in name for part in new_parts)]
     if unequal or missing:
         name = (unequal or missing)[0]
         found = f"{list(given[name].shape)} instead of {list(wanted[name].shape)}" if unequal else "missing"
         raise InputError(
             f"{source} does not fit the network of this recipe: {name} is {found}.",
-            "Start from a model of the same sizes with linear heads; the published sizes start from dust3r-224-linear.",
+            "Start from a model of the same sizes with the same heads; see --dry-run for what the recipe starts from.",
         )
     model.load_state_dict({name: given.get(name, value) for name, value in wanted.items()})
     log.info("started from %s: %d of %d tensors", source, sum(name in given for name in wanted), len(wanted))
@@ -82,29 +84,29 @@ def start_from(model: MVDust3r, source: str) -> ModelInfo:
 
 
 @torch.no_grad()
-def start_at_unit_depth(model: MVDust3r) -> None:
+def start_at_unit_depth(model: Pointmapper) -> None:
     """Let the first predictions lie around (0, 0, 1): in front of the camera, where every normalised scene is.
 
     From a start at the origin the direction of a point would be noise and its distance ill-conditioned.
     """
     raw_depth = {"exp": math.log(2), "square": 1.0, "linear": 1.0}[model.config.depth_mode]
     for head in (model.reference_head, model.source_head):
+        if not isinstance(head, LinearHead):
+            continue
         head.projection.bias.unflatten(0, (4, -1))[2] = raw_depth
 
 
 @torch.no_grad()
-def attend_to_similar(model: MVDust3r) -> None:
+def attend_to_similar(model: Pointmapper) -> None:
     """Let cross-attention start with equal projections of queries and keys: tokens read what looks like them.
 
     With independent projections it takes long until a token reads its true counterpart in another view more often than
     chance. In the fusion every token starts by reading itself in the other paths. (In the spirit of mimetic
     initialisation, Trockman and Kolter 2023.)
     """
-    decoder = model.decoder
-    for blocks in (decoder.reference_blocks, decoder.source_blocks, decoder.fusion_blocks or ()):
-        for block in blocks:
-            attention = cast(DecoderBlock, block).cross_attention
-            attention.key.load_state_dict(attention.query.state_dict())
+    for block in model.decoder.modules():
+        if isinstance(block, DecoderBlock):
+            block.cross_attention.key.load_state_dict(block.cross_attention.query.state_dict())
 
 
 def forward_paths(model: MVDust3r, images: Float[Tensor, "scene view 3 height width"], paths: int) -> Pointmaps:

@@ -10,6 +10,7 @@ from pathlib import Path
 from worldline.errors import InputError
 from worldline.models.config import MVDust3rConfig
 from worldline.train.recipes import Stage, TrainRecipe
+from worldline.train.streams import catalog as streams
 
 EPOCH = 150_000  # tuples of the published training sets that are called an epoch (MV-DUSt3R+, released scripts)
 POOL, VALIDATION = "pool", "validation"  # folders in the run, where rendered scenes are kept
@@ -202,4 +203,10 @@ RECIPES: dict[str, NamedRecipe] = {
     "mvdust3r": NamedRecipe(mvdust3r, "MV-DUSt3R at published size, from DUSt3R weights", devices=32),
     "mvdust3r-plus": NamedRecipe(mvdust3r_plus, "MV-DUSt3R+ at published size, stage 1, 4 paths", devices=64),
     "mvdust3r-plus-mixed": NamedRecipe(mvdust3r_plus_mixed, "MV-DUSt3R+ stage 2: from stage 1, 4-12 views", devices=64),
+    "driv3r-tiny": NamedRecipe(streams.driv3r_tiny, "seconds on a processor: a stream model learns two drives"),
+    "driv3r-mini": NamedRecipe(streams.driv3r_mini, "the small Driv3R on a processor, 75 minutes", producers=1),
+    "driv3r-mini-cuda": NamedRecipe(
+        streams.driv3r_mini_on_cuda, "the small Driv3R on one large GPU, 25 minutes", producers=10, pool_gigabytes=40
+    ),
+    "driv3r": NamedRecipe(streams.driv3r, "Driv3R at published size, from Spann3R weights", devices=8),
 }

@@ -101,11 +101,7 @@ def pool_files(pool: Path) -> list[Path]:
 
 
 def shrink(scene: PosedImages, size: int) -> PosedImages:
-    """Reduce square views to ``size`` pixels by an integer factor.
-
-    Colours are averaged. Depths are averaged as inverse depths, which is exact at the block centre for a plane; where a
-    block covers a depth edge it keeps its nearest surface. Intrinsics follow the half-pixel shift.
-    """
+    """Reduce square views to ``size`` pixels by an integer factor, see :func:`shrink_pixels`."""
     height, width = scene.depth.shape[1:]
     if height == size and width == size:
         return scene
@@ -113,20 +109,36 @@ def shrink(scene: PosedImages, size: int) -> PosedImages:
         raise InputError(
             f"Views of {height}×{width} pixels cannot be reduced to {size}×{size}.", "Use square views and a divisor."
         )
-    factor = height // size
-    offsets = [(row, column) for row in range(factor) for column in range(factor)]
-    images = sum(scene.images[:, row::factor, column::factor].astype(np.uint16) for row, column in offsets)
+    images, depth, intrinsics = shrink_pixels(scene.images, scene.depth, scene.intrinsics, height // size)
+    return PosedImages(images, depth, intrinsics, scene.world_from_cam)
+
+
+def shrink_pixels(
+    images: UInt8[np.ndarray, "*view height width 3"],
+    depth: Float[np.ndarray, "*view height width"],
+    intrinsics: Float[np.ndarray, "*camera 3 3"],
+    factor: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, depths and intrinsics, smaller by an integer factor.
+
+    Colours are averaged. Depths are averaged as inverse depths, which is exact at the block centre for a plane; where a
+    block covers a depth edge it keeps its nearest surface. Intrinsics follow the half-pixel shift.
+    """
+    blocks = [
+        (..., slice(row, None, factor), slice(column, None, factor)) for row, column in np.ndindex(factor, factor)
+    ]
+    colors = sum(images[*block, slice(None)].astype(np.uint16) for block in blocks)
     with np.errstate(divide="ignore"):
-        inverse = np.where(scene.valid, 1 / scene.depth.astype(np.float32), np.float32(0))
-    parts = [inverse[:, row::factor, column::factor] for row, column in offsets]
+        inverse = np.where(np.isfinite(depth) & (depth > 0), 1 / depth.astype(np.float32), np.float32(0))
+    parts = [inverse[block] for block in blocks]
     nearest, farthest = np.maximum.reduce(parts), np.minimum.reduce(parts)
     kept = np.where(nearest > _EDGE_RATIO * farthest, nearest, sum(parts) / len(parts))
-    depth = np.where(kept > 0, 1 / np.maximum(kept, 1e-9), 0)
-    intrinsics = scene.intrinsics.copy()
-    intrinsics[:, :2] /= factor
-    intrinsics[:, :2, 2] += 0.5 / factor - 0.5
-    rounded = (images + factor * factor // 2) // (factor * factor)
-    return PosedImages(rounded.astype(np.uint8), depth.astype(np.float32), intrinsics, scene.world_from_cam)
+    smaller = np.where(kept > 0, 1 / np.maximum(kept, 1e-9), 0)
+    cameras = intrinsics.copy()
+    cameras[..., :2, :] /= factor
+    cameras[..., :2, 2] += 0.5 / factor - 0.5
+    rounded = (colors + factor * factor // 2) // (factor * factor)
+    return rounded.astype(np.uint8), smaller.astype(np.float32), cameras
 
 
 def mirror(scene: PosedImages) -> PosedImages:

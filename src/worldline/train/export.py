@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import worldline
-from worldline.models.mvdust3r import MVDust3r
 from worldline.train.recipes import TrainRecipe
 from worldline.train.schedule import Progress
+from worldline.train.tasks import task_of
 from worldline.weights.fetch import resolve
 from worldline.weights.folder import read_info
 from worldline.weights.storage import SHARD_BYTES, save_model
@@ -23,10 +23,10 @@ EXPORT = "export"
 LICENCE = "Apache-2.0"
 
 
-def averaged_model(recipe: TrainRecipe, weights: dict[str, Tensor], device: str | torch.device = "cpu") -> MVDust3r:
+def averaged_model(recipe: TrainRecipe, weights: dict[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
     """A network with the given whole tensors, in evaluation mode."""
     with torch.device("meta"):
-        model = MVDust3r(recipe.network_config())
+        model = task_of(recipe).empty(recipe)
     model.load_state_dict({name: value.to(device) for name, value in weights.items()}, assign=True)
     return model.eval()
 
@@ -56,8 +56,7 @@ def model_card(
         **_terms(recipe),
         "domain": f"procedural worlds: {', '.join(name for name, _ in recipe.layouts)}",
         "image_size": stages[-1].sizes[-1],
-        "citation": "Tang et al., MV-DUSt3R+: Single-Stage Scene Reconstruction from Sparse Views In 2 Seconds, "
-        "arXiv 2412.06974 (the architecture)",
+        **task_of(recipe).card(recipe),
         "data": data,
         "seed": recipe.seed,
         "samples_seen": progress.samples,
@@ -65,7 +64,6 @@ def model_card(
         "steps": progress.step,
         "steps_skipped": progress.skipped,
         "minutes": round(progress.seconds / 60, 2),
-        "views_per_sample": f"{min(stage.views[0] for stage in stages)} to {max(stage.views[1] for stage in stages)}",
         "resolutions": sorted({size for stage in stages for size in stage.sizes}),
         "precision": recipe.precision,
         "hardware": hardware(recipe.device, devices),

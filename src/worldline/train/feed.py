@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
-from worldline.train.batches import Batch, Draft, draw_batch
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.schedule import Progress, share_done
 from worldline.train.sources import Source
+from worldline.train.tasks import AnyBatch, AnyDraft, Task
+
+Prepared = Sequence[AnyBatch] | Sequence[AnyDraft]
 
 _SHAPE, _SCENES = 0, 1  # separate the random streams of a step
 
 
 @dataclass(frozen=True)
 class Request:
-    """What one step needs on every device: the number of views and the size are the same for all of them."""
+    """What one step needs on every device: number of views, size and sensors are the same for all of them."""
 
     step: int
     stage: Stage
     views: int
     size: int
-    scenes: int  # per device and batch
+    sensors: int
+    scenes: int  # or drives, per device and batch
     accumulate: int
     devices: int
 
-    def drafts(self, source: Source, seed: int, rank: int) -> list[Draft]:
+    def drafts(self, task: Task, source: Source[Any], recipe: TrainRecipe, rank: int) -> list[AnyDraft]:
         """The batches of one device: other scenes on every device, the same ones whenever they are asked for."""
-        return [self._draft(source, [seed, self.step, _SCENES, rank, part]) for part in range(self.accumulate)]
-
-    def _draft(self, source: Source, entropy: list[int]) -> Draft:
-        rng = np.random.default_rng(entropy)
-        scenes = source.draw(rng, self.scenes, self.size)
-        return draw_batch(scenes, rng, self.views, self.size, self.stage.least_overlap)
+        parts = ([recipe.seed, self.step, _SCENES, rank, part] for part in range(self.accumulate))
+        return [task.draft(recipe, self, source, np.random.default_rng(entropy)) for entropy in parts]
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,10 @@ class Plan:
         rng = np.random.default_rng([recipe.seed, step, _SHAPE])
         views = int(rng.integers(stage.views[0], stage.views[1] + 1))
         size = int(rng.choice(stage.sizes))
-        scenes = max(1, stage.views_per_step // views)
-        return Request(step, stage, views, size, scenes, recipe.accumulate, self.devices)
+        fewest, most = stage.cameras
+        sensors = int(rng.integers(fewest, most + 1))
+        scenes = max(1, stage.views_per_step // (views * sensors))
+        return Request(step, stage, views, size, sensors, scenes, recipe.accumulate, self.devices)
 
     def after(self, trained: Progress) -> Plan:
         """The plan for the step behind this one. Clock time cannot be foreseen: it is taken from the training."""
@@ -74,10 +75,10 @@ def first_request(recipe: TrainRecipe, progress: Progress, devices: int) -> Plan
 class Feed:
     """Prepares requests in threads and hands them out in the order in which they were asked for."""
 
-    def __init__(self, prepare: Callable[[Request], list[Batch] | list[Draft]], workers: int) -> None:
+    def __init__(self, prepare: Callable[[Request], Prepared], workers: int) -> None:
         self._prepare, self._workers = prepare, workers
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="feed")
-        self._waiting: deque[tuple[Request, Future[list[Batch] | list[Draft]]]] = deque()
+        self._waiting: deque[tuple[Request, Future[Prepared]]] = deque()
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +95,7 @@ class Feed:
         """Queue a request."""
         self._waiting.append((request, self._executor.submit(self._prepare, request)))
 
-    def take(self) -> tuple[Request, list[Batch] | list[Draft]]:
+    def take(self) -> tuple[Request, Prepared]:
         """The oldest request with its batches; waits for them. Errors of the preparation come out here."""
         request, future = self._waiting.popleft()
         return request, future.result()

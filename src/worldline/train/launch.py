@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from worldline.errors import InputError, MissingExtraError
 from worldline.models.layers.blocks import DecoderBlock, EncoderBlock, Mlp
 from worldline.train.recipes import TrainRecipe
+from worldline.train.tasks import task_of
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -90,9 +91,8 @@ def uses_bfloat16(recipe: TrainRecipe) -> bool:
 def _data_parallel(recipe: TrainRecipe) -> Any:
     from lightning.fabric.strategies import DDPStrategy
 
-    plain = any(stage.references == 1 for stage in recipe.stages) and recipe.network_config().fused_references
-    # steps of one path leave the fusion blocks out: their gradients stay empty and must not be waited for
-    return DDPStrategy(find_unused_parameters=plain, gradient_as_bucket_view=True)
+    # gradients that stay empty must not be waited for
+    return DDPStrategy(find_unused_parameters=task_of(recipe).leaves_out(recipe), gradient_as_bucket_view=True)
 
 
 def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:

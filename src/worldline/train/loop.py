@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import compress
@@ -26,20 +26,15 @@ from torch import Tensor, nn
 
 from worldline.errors import InputError, WorldlineError
 from worldline.files import make_folder, write_json
-from worldline.models.config import MVDust3rConfig
-from worldline.train.batches import Batch, Draft
-from worldline.train.build import TrainedNetwork, build_model, build_optimizer
-from worldline.train.data import PosedImages
+from worldline.train.build import build_optimizer
 from worldline.train.export import averaged_model, export_model, model_card
 from worldline.train.feed import Feed, Request, first_request
-from worldline.train.flops import step_flops
 from worldline.train.launch import compile_blocks, largest, start_fabric, summed
-from worldline.train.objective import objective
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.records import Records
 from worldline.train.schedule import Progress, Timer, learning_rate, share_done
-from worldline.train.sources import open_source
 from worldline.train.state import CHECKPOINT, Average, gathered, read_checkpoint, whole, write_checkpoint
+from worldline.train.tasks import AnyBatch, AnyDraft, Task, task_of
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +105,13 @@ class StepResult:
     """Figures of one step over all devices, for the log."""
 
     loss: float
-    error: float  # mean distance after both sides are divided by their mean distance to the origin
-    confidence: float  # mean
-    hits: float  # share of supervised attentions whose maximum is the true correspondence
+    logged: dict[str, float]  # see Task.logged
     gradient_norm: float
     taken: bool  # False: skipped by the non-finite guard
+
+    def numbers(self) -> dict[str, float]:
+        """All of them by name."""
+        return {"loss": self.loss, **self.logged, "gradient_norm": self.gradient_norm, "taken": self.taken}
 
 
 class Run:
@@ -122,19 +119,20 @@ class Run:
 
     def __init__(self, recipe: TrainRecipe) -> None:
         self.recipe, self.progress, self.metrics = recipe, Progress(), dict[str, float]()
+        self.task = task_of(recipe)
         if recipe.threads is not None:
             torch.set_num_threads(recipe.threads)
         self.fabric = start_fabric(recipe)
         self.first = self.fabric.is_global_zero
-        self.source = open_source(recipe)
-        self.network = build_model(recipe).to(self.fabric.device)
+        self.source = self.task.source(recipe)
+        self.network = self.task.build(recipe).to(self.fabric.device)
         if recipe.compile:
             compile_blocks(self.network)
-        self.module = self.fabric.setup_module(TrainedNetwork(self.network))
+        self.module = self.fabric.setup_module(self.task.module(self.network))
         self.average = Average(self.network, recipe.ema_decay)
         self.optimizer = build_optimizer(self.network, recipe)
         self._records: Records | None = None
-        self._validation: list[PosedImages] | None = None
+        self._validation: list[Any] | None = None
         self._stop_asked = self._stopped = False
 
     @property
@@ -155,7 +153,7 @@ class Run:
         """Train until the end of the recipe, writing checkpoints, snapshots and validation results on the way."""
         self._open_folder()
         recipe, bad = self.recipe, 0
-        meter = Meter()
+        meter = Meter(self.task, recipe)
         timers = [Timer(m) for m in (recipe.checkpoint_minutes, recipe.export_minutes, recipe.validate_minutes)]
         actions: tuple[Callable[[], object], ...] = (self.checkpoint, self.export, self.validate)
         clock = Clock(self.progress)
@@ -169,7 +167,7 @@ class Run:
                 request, batches = feed.take()
                 meter.waited += time.monotonic() - waited
                 result = self.train_step([self._on_device(batch) for batch in batches], request.stage)
-                meter.add(result, request, self.network.config)
+                meter.add(result, request)
                 bad = 0 if result.taken else bad + 1
                 if bad >= _MAX_BAD_STEPS:
                     raise WorldlineError(
@@ -179,7 +177,7 @@ class Run:
                 decided = self._agree([timer.due() for timer in timers])
                 if self.progress.step % recipe.log_every_steps == 0:
                     self._log_step(meter, request)
-                    meter = Meter()
+                    meter = Meter(self.task, recipe)
                 for action in compress(actions, decided):
                     action()
         self.fabric.barrier()
@@ -195,27 +193,28 @@ class Run:
         self.fabric.barrier()
         return folder
 
-    def train_step(self, batches: list[Batch], stage: Stage) -> StepResult:
+    def train_step(self, batches: Sequence[AnyBatch], stage: Stage) -> StepResult:
         """One optimiser step over one or more batches; a step that is not finite leaves every weight as it was."""
         recipe, devices = self.recipe, self.fabric.world_size
         rate = learning_rate(recipe, stage, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
+        torch.manual_seed(self._step_seed())
         buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros(4, device=self.fabric.device)
+        total = torch.zeros(1 + len(self.task.logged), device=self.fabric.device)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with self.fabric.no_backward_sync(self.module, enabled=not last and devices > 1):
-                figures = objective(
+                figures = self.task.figures(
                     self.module, self.network, batch, stage, recipe, lambda counts: summed(self.fabric, counts),
-                    devices, self.progress.step,
+                    devices, self.share, self.progress.step,
                 )  # fmt: skip
                 self.fabric.backward(figures.loss * (devices / len(batches)))
             total += figures.detached() / len(batches)
         norm = self._clip()
-        loss, error, confidence, hits, gradient_norm = torch.cat([summed(self.fabric, total), norm[None]]).tolist()
+        loss, *logged, gradient_norm = torch.cat([summed(self.fabric, total), norm[None]]).tolist()
         taken = math.isfinite(loss) and math.isfinite(gradient_norm)
         if recipe.largest_loss is not None:
             taken = taken and loss <= recipe.largest_loss
@@ -226,7 +225,7 @@ class Run:
             for buffer, before in buffers:
                 buffer.copy_(before)
         self._count(batches, taken)
-        return StepResult(loss, error, confidence, hits, gradient_norm, taken)
+        return StepResult(loss, dict(zip(self.task.logged, logged, strict=True)), gradient_norm, taken)
 
     def checkpoint(self, strict: bool = False) -> None:
         """Write everything needed to go on, atomically."""
@@ -248,13 +247,11 @@ class Run:
         weights = gathered(self.average.values)
         if self.first:
             with self._lenient("the validation", False):
-                from worldline.eval.suites import score_network
-
                 if self._validation is None:
                     self._validation = self.source.validation()
                 if self._validation:
                     model = averaged_model(self.recipe, weights, self.fabric.device)
-                    self.metrics = score_network(model, self._validation)
+                    self.metrics = self.task.score(self.recipe, model, self._validation)
                     self._write("validation", self.metrics)
         return self.metrics
 
@@ -275,15 +272,20 @@ class Run:
                 write_json(self.recipe.output / RECIPE, self.recipe.as_json())
         self._records = Records(self.recipe.output, self.first, self.progress.step)
 
-    def _prepare(self, request: Request) -> list[Batch] | list[Draft]:
+    def _prepare(self, request: Request) -> Sequence[AnyBatch] | Sequence[AnyDraft]:
         """In a thread of the feed: the whole work on a processor; for a GPU everything up to the transfer."""
-        drafts = request.drafts(self.source, self.recipe.seed, self.fabric.global_rank)
+        drafts = request.drafts(self.task, self.source, self.recipe, self.fabric.global_rank)
         if self.fabric.device.type == "cpu":
             return [draft.develop() for draft in drafts]
         return [draft.pinned() for draft in drafts] if self.fabric.device.type == "cuda" else drafts
 
-    def _on_device(self, prepared: Batch | Draft) -> Batch:
-        return prepared if isinstance(prepared, Batch) else prepared.to(self.fabric.device).develop()
+    def _on_device(self, prepared: AnyBatch | AnyDraft) -> AnyBatch:
+        return prepared.to(self.fabric.device).develop() if isinstance(prepared, AnyDraft) else prepared
+
+    def _step_seed(self) -> int:
+        """Of what a step draws inside the network: the same after a resume, different for every process."""
+        entropy = [self.recipe.seed, self.progress.step, self.fabric.global_rank]
+        return int(np.random.default_rng(entropy).integers(2**62))
 
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their norm before that, the same in every process."""
@@ -291,11 +293,11 @@ class Run:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
         return whole(norm)
 
-    def _count(self, batches: list[Batch], taken: bool) -> None:
+    def _count(self, batches: Sequence[AnyBatch], taken: bool) -> None:
         samples = sum(len(batch.images) for batch in batches) * self.fabric.world_size
         self.progress.step += 1
         self.progress.samples += samples
-        self.progress.views += samples * batches[0].images.shape[1]
+        self.progress.views += samples * batches[0].images.shape[1:-3].numel()
         self.progress.skipped += not taken
 
     def _agree(self, due: list[bool]) -> list[bool]:
@@ -335,16 +337,17 @@ class Clock:
 class Meter:
     """Means since the last record of the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task, recipe: TrainRecipe) -> None:
+        self.task, self.recipe = task, recipe
         self.results: list[dict[str, float]] = []
         self.samples, self.flops, self.started, self.waited = 0, 0, time.monotonic(), 0.0
 
-    def add(self, result: StepResult, request: Request, config: MVDust3rConfig) -> None:
+    def add(self, result: StepResult, request: Request) -> None:
         """One more step."""
-        self.results.append(vars(result))
+        self.results.append(result.numbers())
         samples = request.scenes * request.accumulate * request.devices
         self.samples += samples
-        self.flops += samples * step_flops(config, request.views, request.size, request.stage.references)
+        self.flops += samples * self.task.flops(self.recipe, request)
 
     def means(self) -> dict[str, float]:
         """Figures of the steps, samples and operations per second (all devices), share of the time without data."""

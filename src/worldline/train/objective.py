@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from worldline.models.mvdust3r import MVDust3r
@@ -14,19 +11,7 @@ from worldline.train import losses
 from worldline.train.batches import Batch
 from worldline.train.matching import AttentionRecord, matching_loss
 from worldline.train.recipes import Stage, TrainRecipe
-
-
-class Figures(NamedTuple):
-    """Numbers of one batch. Those of all devices add up to those of the whole batch."""
-
-    loss: Float[Tensor, ""]  # with gradient
-    error: Float[Tensor, ""]  # mean distance after both sides are divided by their mean distance to the origin
-    confidence: Float[Tensor, ""]  # mean
-    hits: Float[Tensor, ""]  # share of supervised attentions whose maximum is the true correspondence
-
-    def detached(self) -> Float[Tensor, "4"]:
-        """All of them, without gradient."""
-        return torch.stack([value.detach().float() for value in self])
+from worldline.train.tasks import Figures
 
 
 def objective(
@@ -41,7 +26,9 @@ def objective(
 ) -> Figures:
     """Confidence loss of all reference paths plus the weighted matching loss.
 
-    Means are taken over the valid pixels (and correspondences) of *all* devices: ``summed`` adds the counts up.
+    Means are taken over the valid pixels (and correspondences) of *all* devices: ``summed`` adds the counts up. Logged
+    are ``error``, the mean distance after both sides are divided by their mean distance to the origin, the mean
+    ``confidence``, and ``hits``, the share of supervised attentions whose maximum is the true correspondence.
 
     Args:
         module: calls ``network`` (see :class:`~worldline.train.build.TrainedNetwork`), perhaps distributed.
@@ -67,7 +54,7 @@ def objective(
         loss = loss + stage.matching_weight * matching
     with torch.no_grad():
         error = losses.regression_loss(predicted, target, valid, counts=counts).mean()
-    return Figures(loss, error, confidence.detach().mean() / devices, hits)
+    return Figures(loss, {"error": error, "confidence": confidence.detach().mean() / devices, "hits": hits})
 
 
 class _Thinning:

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from worldline.models.layers.blocks import DecoderBlock, EncoderBlock
 from worldline.models.layers.rope import grid_rope
-from worldline.models.mvdust3r import MVDust3r
-from worldline.train.build import forward_paths
 from worldline.train.launch import uses_bfloat16
 from worldline.train.recipes import Stage, TrainRecipe
+from worldline.train.tasks import task_of
 
 FLOAT_BYTES = 4
 GIB = 2**30
@@ -28,7 +27,7 @@ class StagePlan:
     """One stage at its largest shape (most views, largest size), per device."""
 
     stage: Stage
-    scenes: int  # per batch
+    samples: int  # per batch
     images: tuple[int, ...]  # shape of the input
     points: tuple[int, ...]  # shape of the predicted points
     activation_bytes: int  # kept for the backward pass of one batch
@@ -69,7 +68,7 @@ class RunPlan:
     @property
     def batch(self) -> int:
         """Samples of one optimiser step on all devices, in the last stage."""
-        return self.stages[-1].scenes * self.recipe.accumulate * self.devices
+        return self.stages[-1].samples * self.recipe.accumulate * self.devices
 
     @property
     def steps(self) -> int | None:
@@ -94,18 +93,16 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _on_meta(recipe: TrainRecipe) -> MVDust3r:
+def _on_meta(recipe: TrainRecipe) -> nn.Module:
     with torch.device("meta"):
-        return MVDust3r(recipe.network_config())
+        return task_of(recipe).empty(recipe)
 
 
 def _plan_stage(recipe: TrainRecipe, stage: Stage) -> StagePlan:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-    views, size = stage.views[1], max(stage.sizes)
-    scenes = max(1, stage.views_per_step // views)
-    images = (scenes, views, 3, size, size)
+    example = task_of(recipe).example(recipe, stage)
     kept: dict[int, int] = {}
     network = _on_meta(recipe)
     grid_rope.cache_clear()  # its tables of real numbers must not meet fake tensors, nor the other way round
@@ -127,13 +124,13 @@ def _plan_stage(recipe: TrainRecipe, stage: Stage) -> StagePlan:
                 display=False, custom_mapping={attention: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}
             )
             with half, saved, counter:
-                maps = forward_paths(network, torch.empty(images), min(stage.references, views))
-            points = tuple(maps.points.shape)
-            del maps
+                found = example.forward(network, torch.empty(example.images))
+            points = tuple(found.shape)
+            del found
     finally:
         grid_rope.cache_clear()
     flops = counter.get_total_flops() * _BACKWARD * recipe.accumulate
-    return StagePlan(stage, scenes, images, points, sum(kept.values()), flops)
+    return StagePlan(stage, example.samples, example.images, points, sum(kept.values()), flops)
 
 
 def _storage(value: Tensor) -> int:

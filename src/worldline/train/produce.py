@@ -35,8 +35,12 @@ def produce(
     size: int = 224,
     max_gigabytes: float = 10.0,
     device: str = "cpu",
+    rig: bool = False,
 ) -> int:
     """Render the seeds that the pool does not have yet, until the size limit or until a file STOP appears in the pool.
+
+    With ``rig`` the scenes are drives of a six-camera rig (:mod:`worldline.train.streams.drives`) instead of photos:
+    ``size`` is then the height of 16:9 images, and the number of steps follows from the seed.
 
     Returns the number of scenes written.
 
@@ -44,6 +48,7 @@ def produce(
         InputError: a device, a size or a number of views that no world can have, before anything is written.
     """
     from worldline import worlds
+    from worldline.train.streams.drives import check_rigs, render_drive, save_drive, wide_shape
     from worldline.worlds.options import WorldOptions
     from worldline.worlds.sampling import canonical_device
 
@@ -51,6 +56,16 @@ def produce(
     WorldOptions(views)
     if size < 1:
         raise InputError(f"Images of {size} pixels have no content.", "Ask for a size of 1 or more.")
+    if rig:
+        check_rigs(layouts)
+
+    def render(layout: str, seed: int, path: Path) -> None:
+        if rig:
+            save_drive(render_drive(layout, seed, wide_shape(size), device), path)
+        else:
+            scene = worlds.sample(layout, seed, views=views, height=size, width=size, device=device)
+            save_scene(from_world(scene), path)
+
     pool.mkdir(parents=True, exist_ok=True)
     used = sum(file.stat().st_size for file in pool_files(pool))
     written, started = 0, time.monotonic()
@@ -62,11 +77,10 @@ def produce(
         if used > max_gigabytes * 1e9 or (pool / "STOP").exists():
             break
         try:
-            scene = worlds.sample(layout, seed, views=views, height=size, width=size, device=device)
+            render(layout, seed, path)
         except NoPlaceError as reason:  # a world without a place for the cameras
             log.info("left out seed %d: %s", seed, reason.cause)
             continue
-        save_scene(from_world(scene), path)
         used += path.stat().st_size
         written += 1
         if written % 20 == 0:
@@ -108,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stride", type=int, default=1, help="several producers use the same stride, different starts")
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rig", action="store_true", help="drives of a six-camera rig, for stream models")
     parser.add_argument("--max-gigabytes", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="where to render")
@@ -126,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             size=options.size,
             max_gigabytes=options.max_gigabytes,
             device=options.device,
+            rig=options.rig,
         )
     except InputError as error:
         parser.error(f"{error.cause} {error.remedy}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from worldline.errors import InputError
 
@@ -45,10 +45,21 @@ class Stage:
         """The image sizes that steps draw from."""
         return self.size if isinstance(self.size, tuple) else (self.size,)
 
+    def says(self) -> str:
+        """What a step sees, in words."""
+        return f"{self.views[0]}-{self.views[1]} views, {self.references} path(s)"
+
+    @property
+    def cameras(self) -> tuple[int, int]:
+        """Fewest and most cameras that take photos at the same time."""
+        return 1, 1
+
 
 @dataclass(frozen=True)
 class TrainRecipe:
     """A complete training run. Its length is ``minutes`` (wall clock of the loop), ``samples`` or ``steps``."""
+
+    kind: ClassVar[str] = "views"  # of task, see worldline.train.tasks
 
     output: Path  # folder of the run: recipe.json, checkpoint.pt, log.jsonl, tensorboard/, export/
     pool: Path | None = None  # scenes on disk, see worldline.train.data; may have one subfolder per image size ("112",

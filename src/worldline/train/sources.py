@@ -11,9 +11,10 @@ import logging
 import math
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,28 +27,32 @@ from worldline.train.recipes import TrainRecipe
 log = logging.getLogger(__name__)
 
 _POOL_REFRESH_SECONDS = 20.0
-_ATTEMPTS = 8
+ATTEMPTS = 8  # seeds in a row, where some have no place for the cameras
 
 
-class Source(Protocol):
-    """Scenes to learn from and scenes to validate on."""
+Scene = TypeVar("Scene", covariant=True)
+Item = TypeVar("Item")
 
-    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[PosedImages]:
-        """So many scenes whose views are ``size`` pixels wide, or a multiple of it."""
 
-    def validation(self) -> list[PosedImages]:
+class Source(Protocol[Scene]):
+    """Scenes (or drives) to learn from and to validate on."""
+
+    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Scene]:
+        """So many scenes whose views are ``size`` pixels high, or a multiple of it."""
+
+    def validation(self) -> list[Scene]:
         """Always the same scenes, none of which is ever drawn; empty: no validation."""
 
     def facts(self) -> dict[str, Any]:
         """What the exported card says about the data."""
 
 
-def open_source(recipe: TrainRecipe) -> Source:
+def open_source(recipe: TrainRecipe) -> Source[PosedImages]:
     """The source that a recipe names."""
     return WorldSource(recipe) if recipe.pool is None else PoolSource(recipe)
 
 
-class PoolSource:
+class Pool(ABC, Generic[Item]):
     """Scenes that :mod:`worldline.train.data` rendered; new files are noticed while the training goes on."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -57,15 +62,18 @@ class PoolSource:
         self._drawn = 0
         self._lock = threading.Lock()
 
-    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[PosedImages]:
+    @abstractmethod
+    def read(self, path: Path) -> Item:
+        """One scene."""
+
+    @abstractmethod
+    def validation(self) -> list[Item]:
+        """The scenes of the validation pool."""
+
+    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Item]:
         """Recent scenes are a little more likely, so that new material is seen soon after it arrives."""
         files = self._present(size)
-        return [data.load_scene(files[_draw_index(len(files), rng)]) for _ in range(count)]
-
-    def validation(self) -> list[PosedImages]:
-        """The scenes of the validation pool."""
-        pool, views = self.recipe.validation_pool, range(self.recipe.validation_views)
-        return [data.load_scene(file).choose(views) for file in data.pool_files(pool)] if pool is not None else []
+        return [self.read(files[_draw_index(len(files), rng)]) for _ in range(count)]
 
     def facts(self) -> dict[str, Any]:
         """Number of scenes and seeds in every folder that was used."""
@@ -91,6 +99,19 @@ class PoolSource:
                 f"Fill it: python -m worldline.train.data {folder}",
             )
         return files
+
+
+class PoolSource(Pool[PosedImages]):
+    """A pool of still scenes."""
+
+    def read(self, path: Path) -> PosedImages:
+        """One scene."""
+        return data.load_scene(path)
+
+    def validation(self) -> list[PosedImages]:
+        """The scenes of the validation pool."""
+        pool, views = self.recipe.validation_pool, range(self.recipe.validation_views)
+        return [data.load_scene(file).choose(views) for file in data.pool_files(pool)] if pool is not None else []
 
 
 class WorldSource:
@@ -158,7 +179,7 @@ class WorldSource:
     def _next_possible(self, layout: str, seed: int, views: int, size: int) -> Any:
         from worldline import worlds
 
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(ATTEMPTS):
             try:
                 return worlds.sample(layout, seed + attempt, views=views, height=size, width=size, device=self.device)
             except NoPlaceError as error:

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from worldline.errors import WeightsError
+from worldline.errors import InputError, WeightsError
 from worldline.models.config import PointmapConfig
 from worldline.weights.files import combined_sha256, read_json, sha256_of
 from worldline.weights.model_info import ModelInfo
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from worldline.models.memory import MemoryOptions
 
 FORMAT = "worldline-model"
 VERSION = 1
@@ -38,21 +40,33 @@ class Family:
         """The dataclass of the sizes."""
         return getattr(importlib.import_module("worldline.models.config"), self.config)
 
-    def on_meta(self, config: PointmapConfig) -> nn.Module:
+    def on_meta(self, config: PointmapConfig, memory: dict[str, Any] | None = None) -> nn.Module:
         """The network without memory for its weights: shapes only, no random start."""
         import torch
 
         network_class = getattr(importlib.import_module(self.module), self.network)
+        options = {"memory": _memory_options(memory)} if memory else {}
         try:
             with torch.device("meta"):
-                return network_class(config)
+                return network_class(config, **options)
         except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise WeightsError(f"No network can have the configured sizes ({error}).", AGAIN) from error
+
+
+def _memory_options(values: dict[str, Any]) -> MemoryOptions:
+    from worldline.models.memory import MemoryOptions
+
+    try:
+        return MemoryOptions(**values)
+    except (TypeError, InputError) as error:
+        raise WeightsError(f"No memory can have the stored options ({error}).", AGAIN) from error
 
 
 FAMILIES = {
     "dust3r": Family("worldline.models.dust3r", "Dust3r", "Dust3rConfig"),
     "mvdust3r": Family("worldline.models.mvdust3r", "MVDust3r", "MVDust3rConfig"),
+    "driv3r": Family("worldline.models.driv3r", "Driv3r", "Driv3rConfig"),
+    "driv3r": Family("worldline.models.driv3r", "Driv3r", "Driv3rConfig"),
 }
 
 
@@ -93,6 +107,9 @@ def read_info(directory: str | Path, *, digests: bool = False) -> ModelInfo:
     sizes = _parse_sizes(family, config["config"], directory)
     card = read_json(directory / CARD) if (directory / CARD).exists() else {}
     parameters = config.get("parameters")
+    memory = config.get("memory") or {}
+    if not isinstance(memory, dict) or (memory and config["family"] != "driv3r"):
+        raise WeightsError(f"{directory / CONFIG} has a wrong value: memory = {str(memory)[:60]}.", AGAIN)
     info = ModelInfo(
         id=str(card.get("name") or directory.resolve().name),
         family=str(config["family"]),
@@ -103,6 +120,7 @@ def read_info(directory: str | Path, *, digests: bool = False) -> ModelInfo:
         image_size=int(card.get("image_size") or 224),
         title=str(card.get("title") or ""),
         citation=str(card.get("citation") or ""),
+        memory=memory,
         directory=directory,
         card=card,
     )
