@@ -107,7 +107,7 @@ def test_choosing_sensors_and_steps(root: Path) -> None:
     log = open_log(root, scene=SCENES[1], sweeps=True, sensors=names)
     same = open_log(root, scene=SCENES[1], sweeps=True).choose(names, start=1, every=2)
     assert log.sensors == same.sensors == names and log.rig.intrinsics.shape == (2, 3, 3)
-    assert len(log) == INSTANTS and log.images == 2 * INSTANTS and len(same) == 2
+    assert len(log) == INSTANTS and log.image_count == 2 * INSTANTS and len(same) == 2
     assert [tuple(step.images) for step in same.steps] == [names, names]
     assert same.steps[0].images["CAM_BACK"].path == log.steps[1].images["CAM_BACK"].path
     np.testing.assert_array_equal(log.rig.rig_from_cam, same.rig.rig_from_cam)
@@ -195,6 +195,13 @@ def test_tables_are_read_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / "t.json").write_text(damaged)
         with pytest.raises(InputError, match="is damaged"):
             list(_rows(tmp_path / "t.json"))
+
+
+def test_tables_that_do_not_fit_together(copy: Path) -> None:
+    table = copy / "v1.0-worldline" / "ego_pose.json"
+    table.write_text(json.dumps(json.loads(table.read_text())[5:]))
+    with pytest.raises(InputError, match="do not fit together"):
+        open_log(copy, scene=SCENES[0])
 
 
 def test_every_table_is_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,14 @@ def rig(tmp_path: Path) -> Path:
 
 def test_a_rig_by_hand(rig: Path) -> None:
     log = open_log(rig)
-    assert (log.name, log.license, log.sensors, len(log), log.images) == ("drive", "mine", ("front", "left"), 5, 10)
+    assert (log.name, log.license, log.sensors, len(log), log.image_count) == (
+        "drive",
+        "mine",
+        ("front", "left"),
+        5,
+        10,
+    )
+    assert repr(log).startswith("Log(drive: 5 steps in 0.4 s, sensors front, left; rig ")
     assert log.rig.ground == -0.2 and log.rig.sizes == ((48, 64), (48, 64))
     np.testing.assert_allclose(log.rig.intrinsics[0], log.rig.intrinsics[1])
     np.testing.assert_allclose(log.rig.rig_from_cam[0, :3, :3], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]], atol=1e-12)
@@ -113,7 +120,7 @@ def test_times_from_a_table(rig: Path) -> None:
     rows = [f"{number:04d}.jpg,{START + 0.1 * number + 0.02:.6f}" for number in range(5)]
     (rig / "left" / "times.csv").write_text("\n".join(["file,timestamp", *rows]))
     log = open_log(rig)
-    assert log.images == 10 and log.steps[3].images["left"].path.name == "0003.jpg"
+    assert log.image_count == 10 and log.steps[3].images["left"].path.name == "0003.jpg"
     (rig / "left" / "times.csv").write_text("\n".join([*rows, "0005.jpg"]))
     with pytest.raises(InputError, match=r"'0005\.jpg' is wrong"):
         open_log(rig)
@@ -157,6 +164,7 @@ def test_nothing_of_the_calibration_need_be_known(tmp_path: Path) -> None:
         ({"sensors": {"front": {"width": 640, "height": 480}}}, "64x48 pixels, and .* says 640x480"),
         ({"lidar": {"rig_from_lidar": [1, 2]}}, "The LiDAR in .*rig.json is wrong"),
         ({"sensors": {"top": {}}}, "none of the files is there"),
+        ({"ground": "low"}, "The ground in .* is 'low'"),
     ],
 )
 def test_mistakes_in_the_description(rig: Path, change: dict, cause: str) -> None:

@@ -84,7 +84,7 @@ class LogStep:
     speed: float | None = None  # m/s from the vehicle's bus or odometry, None where the log has none
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Log:
     """A drive (or a walk) of a rig: its calibration and its steps in order of time."""
 
@@ -98,13 +98,19 @@ class Log:
     def __len__(self) -> int:
         return len(self.steps)
 
+    def __repr__(self) -> str:
+        seconds = self.steps[-1].timestamp - self.steps[0].timestamp if self.steps else 0.0
+        return (
+            f"Log({self.name}: {len(self)} steps in {seconds:.1f} s, sensors {', '.join(self.sensors)}; {self.source})"
+        )
+
     @property
     def sensors(self) -> tuple[str, ...]:
         """Names of the cameras, in the order of ``rig``."""
         return self.rig.sensors
 
     @property
-    def images(self) -> int:
+    def image_count(self) -> int:
         """Number of photos in all steps."""
         return sum(len(step.images) for step in self.steps)
 

@@ -37,7 +37,6 @@ from worldline.types import Rig
 
 LIDAR = "LIDAR_TOP"
 _COLUMNS = 5  # x, y, z, intensity, ring
-_VERSIONS = ("v1.0-trainval", "v1.0-mini", "v1.0-worldline", "v1.0-test")
 _LICENSE = "nuScenes terms of use (CC BY-NC-SA 4.0, non-commercial)"
 _OWN_LICENSE = "procedural (worldline.worlds), no third-party data"
 _CHUNK = 1 << 22  # characters read at a time
@@ -57,8 +56,15 @@ def scenes(path: Path) -> list[str]:
 
 
 def read(path: Path, request: Request) -> Log:
-    """One scene: key frames, or all camera images grouped around those of the first camera."""
+    """One scene: key frames, or all photos grouped around those of CAM_FRONT (without it, of the first camera)."""
     tables = _tables_of(path, request.scene)
+    try:
+        return _read(tables, request)
+    except (KeyError, StopIteration, TypeError) as error:
+        raise InputError(f"The tables in {tables} do not fit together ({error!r}).", "Unpack them again.") from error
+
+
+def _read(tables: Path, request: Request) -> Log:
     root = tables.parent
     where = f"The scene {request.scene} of {root}"
     scene = _Scene(tables, request.scene)
@@ -87,10 +93,10 @@ def read(path: Path, request: Request) -> Log:
 
 
 def _versions(path: Path) -> list[Path]:
-    """Folders of tables; the given one alone if it is one."""
+    """Folders of tables, mini before trainval (which has its scenes too); the given one alone if it is one."""
     names = {"scene.json", "sample.json", "sample_data.json", "ego_pose.json", "calibrated_sensor.json", "sensor.json"}
     own = [path] if path.name.startswith("v1.0-") else []
-    found = own or sorted(path.glob("v1.0-*"), key=lambda p: (p.name not in _VERSIONS, p.name))
+    found = own or sorted(path.glob("v1.0-*"))
     return [folder for folder in found if all((folder / name).is_file() for name in names)]
 
 

@@ -204,6 +204,10 @@ def _rig(content: dict[str, Any], sizes: dict[str, tuple[int, int]], path: Path)
     intrinsics = _all_or_none(rows, "intrinsics", _intrinsics, path)
     mounts = _all_or_none(rows, "rig_from_cam", _mount, path)
     ground = content.get("ground")
+    if ground is not None and (isinstance(ground, bool) or not isinstance(ground, int | float)):
+        raise InputError(
+            f"The ground in {path} is {ground!r}.", "Give the height of the road in the rig frame, metres."
+        )
     return Rig(tuple(sizes), intrinsics, mounts, tuple(sizes.values()), None if ground is None else float(ground))
 
 
