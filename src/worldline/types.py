@@ -321,3 +321,30 @@ class Provenance:
 
 
 ViewIndices = Int[np.ndarray, "n"]
+
+
+@dataclass(frozen=True, eq=False)
+class MovingObject:
+    """One thing that moves through a scene, as a box whose centre is known at some instants. World frame.
+
+    Raises:
+        InputError: the arrays do not belong together.
+    """
+
+    id: int  # the same thing in all its rows
+    timestamps: Float64[np.ndarray, "n"]  # seconds, ascending
+    centers: Float32[np.ndarray, "n 3"]  # in the unit that Scene.scale names
+    velocities: Float32[np.ndarray, "n 3"]  # units per second
+    size: Float32[np.ndarray, "3"]  # extent along the world's axes, in units
+    sensors: tuple[str, ...] = ()  # cameras that saw it
+
+    def __post_init__(self) -> None:
+        count = len(self.timestamps)
+        shapes = {"timestamps": (count,), "centers": (count, 3), "velocities": (count, 3), "size": (3,)}
+        for label, expected in shapes.items():
+            actual = getattr(self, label).shape
+            if actual != expected:
+                raise InputError(
+                    f"Moving object {self.id}: {label} has shape {actual}, expected {expected}.",
+                    "Give one centre and one velocity per timestamp, and one size.",
+                )

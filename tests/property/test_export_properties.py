@@ -16,7 +16,7 @@ from worldline.outputs.export.depth_png import depth_at_photo_size
 from worldline.outputs.export.images import export_stems
 from worldline.outputs.export.spz import _fractional_bits, _int24
 from worldline.scene import Scene, SceneView
-from worldline.scene.storage import _compact_matrices
+from worldline.scene.storage.document import compact_matrices
 from worldline.types import Camera, ImageTransform
 
 
@@ -110,4 +110,4 @@ json_values = st.recursive(
 @given(json_values)
 def test_compact_rows_change_nothing_but_white_space(value: object) -> None:
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    assert json.loads(_compact_matrices(text)) == value
+    assert json.loads(compact_matrices(text)) == value

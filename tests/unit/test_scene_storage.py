@@ -7,27 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import synthetic_scene
+from scene_checks import assert_same, with_motion
 from worldline.errors import InputError, OutputError
 from worldline.scene import Scene
-from worldline.types import Camera
-
-
-def assert_same(left: object, right: object, path: str = "scene") -> None:
-    if dataclasses.is_dataclass(left):
-        assert type(left) is type(right), path
-        for field in dataclasses.fields(left):
-            assert_same(getattr(left, field.name), getattr(right, field.name), f"{path}.{field.name}")
-    elif isinstance(left, np.ndarray):
-        assert left.dtype == right.dtype and left.shape == right.shape, path
-        assert left.tobytes() == right.tobytes(), path
-    elif isinstance(left, tuple):
-        assert len(left) == len(right), path
-        for index, pair in enumerate(zip(left, right, strict=True)):
-            assert_same(*pair, f"{path}[{index}]")
-    else:
-        assert left == right, path
+from worldline.types import Camera, MovingObject, Rig, Tracks
 
 
 def test_round_trip_is_exact(exact_scene: Scene, tmp_path: Path) -> None:
@@ -119,10 +105,14 @@ def test_a_full_disk_leaves_the_earlier_scene(
 def test_a_full_disk_leaves_nothing_of_a_new_scene(
     exact_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, text: str, **_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    replace = Path.replace
 
-    monkeypatch.setattr(Path, "write_text", full)
+    def full(path: Path, target: Path) -> Path:
+        if target.name == "scene.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OutputError, match="the disk is full"):
         exact_scene.save(tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
@@ -151,7 +141,7 @@ def edit(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "reads versions up to 1"),
+        ({"version": 3}, "reads versions up to 2"),
         ({"version": "x"}, "no valid version"),
         ({"format": "x"}, "not a worldline scene"),
         ({"arrays": "../arrays.safetensors"}, "names no array file"),
@@ -208,3 +198,120 @@ def test_wrong_scenes_are_refused(exact_scene: Scene) -> None:
         dataclasses.replace(view, pose_status="fine")
     with pytest.raises(InputError, match="Unknown scale"):
         Scene(views=(view,), scale="metres")
+
+
+VERSION_1 = Path(__file__).parent / "data" / "scene_v1"  # saved before there was a version 2
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_motion_objects_and_rig_come_back_exactly(exact_scene: Scene, tmp_path: Path, lazy: bool) -> None:
+    scene = with_motion(exact_scene)
+    assert_same(scene, Scene.load(scene.save(tmp_path / "s"), lazy=lazy))
+    bare = dataclasses.replace(scene, rig=Rig(("A", "B")), objects=())
+    assert_same(bare, Scene.load(bare.save(tmp_path / "s"), lazy=lazy))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_scene_of_version_1_is_read_and_written_as_it_was(tmp_path: Path, lazy: bool) -> None:
+    scene = Scene.load(VERSION_1, lazy=lazy)
+    assert [view.name for view in scene.views] == ["0.png", "1.png"] and scene.views[1].timestamp == 0.1
+    assert scene.views[0].points[2, 3].tolist() == [15, float(np.float32(15 / 7)), 2.875]
+    assert scene.views[0].mask.dtype == bool and not scene.views[0].mask[0, 0]
+    assert scene.views[0].dynamic is None and scene.objects == () and scene.rig is None
+    assert scene.gaussians is not None and scene.tracks is not None and not scene.tracks.visible[0, 1]
+    folder = scene.save(tmp_path / "s")
+    assert (folder / "scene.json").read_bytes() == (VERSION_1 / "scene.json").read_bytes()
+    before, after = (load_file(str(each / "arrays.safetensors")) for each in (VERSION_1, folder))
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert value.dtype == after[name].dtype and value.tobytes() == after[name].tobytes(), name
+
+
+def test_only_what_is_new_needs_the_new_version(exact_scene: Scene, tmp_path: Path) -> None:
+    full = with_motion(exact_scene)
+    news = [{"views": full.views}, {"objects": full.objects}, {"rig": full.rig}]
+    for number, changes in [(1, {}), *((2, each) for each in news)]:
+        folder = dataclasses.replace(exact_scene, **changes).save(tmp_path / "s")
+        assert json.loads((folder / "scene.json").read_text(encoding="utf-8"))["version"] == number
+
+
+def test_a_lazy_scene_reads_windows_into_the_file(exact_scene: Scene, tmp_path: Path) -> None:
+    scene = Scene.load(with_motion(exact_scene).save(tmp_path / "s"), lazy=True)
+    points = scene.views[0].points
+    assert not points.flags.writeable and not points.flags.owndata
+    with pytest.raises(ValueError, match="read-only"):
+        points[0] = 0
+    scene.save(tmp_path / "s")  # over the file that it reads from
+    assert_same(scene, Scene.load(tmp_path / "s"))
+
+
+def test_lazy_loading_finds_damage_when_it_opens(exact_scene: Scene, tmp_path: Path) -> None:
+    folder = exact_scene.save(tmp_path / "s")
+    data = (folder / "arrays.safetensors").read_bytes()
+    for broken in (data[:-1], data[: len(data) // 2], data[:5], b""):
+        (folder / "arrays.safetensors").write_bytes(broken)
+        with pytest.raises(InputError, match="damaged or cut short"):
+            Scene.load(folder, lazy=True)
+
+
+def test_static_and_dynamic_pixels_make_the_whole_cloud(exact_scene: Scene) -> None:
+    scene = with_motion(exact_scene)
+    everything, static, moving = (scene.point_cloud(dynamic=each) for each in ("all", "static", "dynamic"))
+    assert len(moving[0]) == sum((view.mask & view.dynamic).sum() for view in scene.views if view.dynamic is not None)
+    assert len(static[0]) + len(moving[0]) == len(everything[0]) and len(moving[0]) > 0
+    assert len(exact_scene.point_cloud(dynamic="static")[0]) == len(everything[0])
+    assert len(scene.point_cloud(3.0, dynamic="dynamic")[0]) < len(moving[0])
+    with pytest.raises(InputError, match=r"Unknown choice of dynamic 'still'\. Choose one of all, static, dynamic"):
+        scene.point_cloud(dynamic="still")
+
+
+def steps(scene: Scene) -> Scene:
+    """Two sensors, three moments; one view without a time."""
+    views = tuple(
+        dataclasses.replace(scene.views[index % 4], name=str(index), sensor=sensor, timestamp=time)
+        for index, (sensor, time) in enumerate([("B", 0.5), ("A", 0.5), ("B", 0.0), ("A", 1.0), ("B", None)])
+    )
+    moving = MovingObject(
+        1,
+        np.array([0.0, 0.5]),
+        np.zeros((2, 3), np.float32),
+        np.zeros((2, 3), np.float32),
+        np.ones(3, np.float32),
+        ("A",),
+    )
+    tracks = Tracks(np.zeros((2, 5, 3), np.float32), np.arange(20, dtype=np.float32).reshape(2, 5, 2), np.eye(2, 5) > 0)
+    return dataclasses.replace(scene, views=views, objects=(moving,), rig=Rig(("A", "B", "C")), tracks=tracks)
+
+
+def test_moments_and_sensors_of_a_scene(exact_scene: Scene) -> None:
+    scene = steps(exact_scene)
+    assert scene.sensors == ("B", "A") and scene.times == (0.0, 0.5, 1.0)
+    for moment in (1, -2, 0.5, 0.6):
+        chosen = scene.at(moment)
+        assert [view.name for view in chosen.views] == ["0", "1"] and chosen.views[0] is scene.views[0]
+    assert chosen.rig is scene.rig and chosen.objects == scene.objects and chosen.gaussians is None
+    assert scene.at(-1).objects == ()
+    of_a = scene.of("A")
+    assert [view.name for view in of_a.views] == ["1", "3"] and of_a.rig.sensors == ("A",)
+    assert of_a.tracks.pixels[0, :, 0].tolist() == [2, 6] and of_a.objects == scene.objects
+    assert scene.of("B").objects == () and scene.of("A").at(1.0).times == (1.0,)
+
+
+def test_moments_and_sensors_that_do_not_exist(exact_scene: Scene) -> None:
+    scene = steps(exact_scene)
+    for moment, message in [(3, "3 moments"), (-4, "3 moments"), (1.6, "nothing at 1.6"), (float("nan"), "nothing at")]:
+        with pytest.raises(InputError, match=message):
+            scene.at(moment)
+    with pytest.raises(InputError, match=r"no view of sensor 'C'. It has: B, A"):
+        scene.of("C")
+    timeless = dataclasses.replace(exact_scene, views=(dataclasses.replace(exact_scene.views[0], timestamp=None),))
+    with pytest.raises(InputError, match="no times"):
+        timeless.at(0)
+
+
+def test_wrong_objects_and_motion_are_refused(exact_scene: Scene) -> None:
+    with pytest.raises(InputError, match=r"dynamic has shape"):
+        dataclasses.replace(exact_scene.views[0], dynamic=np.zeros((3, 3), bool))
+    with pytest.raises(InputError, match=r"Moving object 4: velocities has shape"):
+        flat = np.zeros((2, 3), np.float32)
+        MovingObject(4, np.zeros(2), flat, flat[:1], np.ones(3, np.float32))

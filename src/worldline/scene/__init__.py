@@ -1,5 +1,6 @@
 """From pointmaps to a Scene: the record itself, its file format, cameras and alignment."""
 
 from worldline.scene.scene import Scene, SceneView
+from worldline.scene.storage.writer import SceneWriter
 
-__all__ = ["Scene", "SceneView"]
+__all__ = ["Scene", "SceneView", "SceneWriter"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from worldline.errors import InputError
-from worldline.types import Camera, Gaussians, ImageTransform, Provenance, Tracks
+from worldline.types import Camera, Gaussians, ImageTransform, MovingObject, Provenance, Rig, Tracks
 
 POSE_STATUSES = ("estimated", "given", "failed", "degenerate")
 SCALES = ("arbitrary", "model", "known-poses", "known-baseline", "depth")
+MOTIONS = ("all", "static", "dynamic")
+_TIME_SLACK = 1e-3  # seconds by which a moment may miss the only one that there is
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,7 @@ class SceneView:
     timestamp: float | None = None  # seconds
     sensor: str | None = None  # camera of a rig
     pose_status: str = "estimated"  # one of POSE_STATUSES
+    dynamic: Bool[np.ndarray, "height width"] | None = field(default=None, repr=False)  # True = moves; None: unknown
 
     def __post_init__(self) -> None:
         size = self.transform.model_size
@@ -44,8 +48,11 @@ class SceneView:
             "depth": size,
             "confidence": size,
             "mask": size,
+            "dynamic": size,
         }
         for label, expected in shapes.items():
+            if label == "dynamic" and self.dynamic is None:
+                continue
             actual = getattr(self, label).shape
             if actual != expected:
                 raise InputError(
@@ -80,6 +87,8 @@ class Scene:
     scale: str = "arbitrary"  # how the unit of length was fixed, one of SCALES
     provenance: Provenance = field(default_factory=lambda: Provenance(model="unknown"))
     warnings: tuple[str, ...] = ()  # what a user should know about this result
+    objects: tuple[MovingObject, ...] = field(default=(), repr=False)  # what moves, as boxes
+    rig: Rig | None = field(default=None, repr=False)  # the cameras that the sensors of the views belong to
 
     def __post_init__(self) -> None:
         names = [view.name for view in self.views]
@@ -99,21 +108,79 @@ class Scene:
         """Whether one unit of length is known to be one metre (as far as the given data were in metres)."""
         return self.scale in ("known-poses", "known-baseline", "depth")
 
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of the sensors of the views, in the order of their first appearance."""
+        return tuple(dict.fromkeys(view.sensor for view in self.views if view.sensor is not None))
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The distinct timestamps of the views in seconds, ascending."""
+        return tuple(sorted({view.timestamp for view in self.views if view.timestamp is not None}))
+
+    def at(self, moment: float | int) -> Scene:
+        """The scene of one moment: the same views, without the others.
+
+        Args:
+            moment: an integer is an index into :attr:`times` (negative ones count from the end), any other number a
+                time in seconds, of which the nearest in :attr:`times` is taken.
+
+        Returns:
+            the views of that moment and the objects that are known before and after it; no Gaussians, since those
+            belong to all views together.
+
+        Raises:
+            InputError: no view has a time, or the moment lies more than one step outside of the scene.
+        """
+        time = _nearest_time(self.times, moment)
+        objects = tuple(
+            each for each in self.objects if len(each.timestamps) and each.timestamps[0] <= time <= each.timestamps[-1]
+        )
+        return self._choose([view.timestamp == time for view in self.views], objects=objects)
+
+    def of(self, sensor: str) -> Scene:
+        """The scene of one sensor: the same views, without the others.
+
+        Returns:
+            the views of that sensor, the objects that it saw, and its part of the rig; no Gaussians.
+
+        Raises:
+            InputError: no view is of that sensor.
+        """
+        if sensor not in self.sensors:
+            known = ", ".join(self.sensors) or "none, since its views have no sensors"
+            raise InputError(f"The scene has no view of sensor {sensor!r}.", f"It has: {known}.")
+        rig = self.rig.choose([sensor]) if self.rig is not None and sensor in self.rig.sensors else None
+        objects = tuple(each for each in self.objects if sensor in each.sensors)
+        return self._choose([view.sensor == sensor for view in self.views], objects=objects, rig=rig)
+
+    def _choose(self, keep: list[bool], **changes: object) -> Scene:
+        """The scene of some of the views."""
+        tracks = self.tracks
+        if tracks is not None:
+            tracks = Tracks(tracks.points[:, keep], tracks.pixels[:, keep], tracks.visible[:, keep], tracks.colors)
+        views = tuple(view for view, kept in zip(self.views, keep, strict=True) if kept)
+        return replace(self, views=views, tracks=tracks, gaussians=None, **changes)  # type: ignore[arg-type]
+
     def point_cloud(
-        self, min_confidence: float | None = None
+        self, min_confidence: float | None = None, *, dynamic: str = "all"
     ) -> tuple[Float32[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"], Float32[np.ndarray, "n"]]:
         """The valid pixels of all views as one coloured cloud in the world frame.
 
         Args:
             min_confidence: pixels of lower confidence are left out as well.
+            dynamic: "all"; "dynamic" = only what is known to move; "static" = all but that, so the pixels of views of
+                which nothing is known are taken to stand still.
 
         Returns:
             points [n, 3], colors [n, 3] (sRGB), confidence [n]; views in input order, pixels row by row.
+
+        Raises:
+            InputError: an unknown choice of ``dynamic``.
         """
-        keeps = [
-            view.mask if min_confidence is None else view.mask & (view.confidence >= min_confidence)
-            for view in self.views
-        ]
+        if dynamic not in MOTIONS:
+            raise InputError(f"Unknown choice of dynamic {dynamic!r}.", f"Choose one of {', '.join(MOTIONS)}.")
+        keeps = [_kept(view, min_confidence, dynamic) for view in self.views]
         points = [view.points[keep] for view, keep in zip(self.views, keeps, strict=True)]
         colors = [view.image[keep] for view, keep in zip(self.views, keeps, strict=True)]
         confidence = [view.confidence[keep] for view, keep in zip(self.views, keeps, strict=True)]
@@ -137,15 +204,22 @@ class Scene:
         return save_scene(self, Path(directory))
 
     @staticmethod
-    def load(directory: str | Path) -> Scene:
-        """Read a scene that :meth:`save` wrote; arrays and cameras are bit-identical to those saved.
+    def load(directory: str | Path, *, lazy: bool = False, partial: bool = False) -> Scene:
+        """Read a scene that :meth:`save` or :class:`SceneWriter` wrote; arrays and cameras are bit-identical to those.
+
+        Args:
+            directory: the scene folder.
+            lazy: map the array files into memory instead of reading them: a scene larger than the memory opens at
+                once, and only the pixels that are touched are read. The arrays are read-only, and the files must stay
+                as they are for as long as the scene is in use.
+            partial: of a scene in several array files load what can be read; what is missing goes to ``warnings``.
 
         Raises:
-            InputError: not a scene, written by a newer version, or damaged.
+            InputError: not a scene, written by a newer version, damaged, or an array file is missing.
         """
         from worldline.scene.storage import load_scene
 
-        return load_scene(Path(directory))
+        return load_scene(Path(directory), lazy=lazy, partial=partial)
 
     def export(self, directory: str | Path, formats: Sequence[str]) -> dict[str, Path]:
         """Write the scene in public formats, all in original-image coordinates; see docs/formats.md for each.
@@ -165,3 +239,29 @@ class Scene:
         from worldline.outputs.export import export_scene
 
         return export_scene(self, Path(directory), formats)
+
+
+def _kept(view: SceneView, min_confidence: float | None, dynamic: str) -> Bool[np.ndarray, "height width"]:
+    """The pixels of a view that a point cloud takes."""
+    keep = view.mask if min_confidence is None else view.mask & (view.confidence >= min_confidence)
+    if dynamic == "all":
+        return keep
+    moves = np.zeros_like(keep) if view.dynamic is None else view.dynamic
+    return keep & (moves if dynamic == "dynamic" else ~moves)
+
+
+def _nearest_time(times: tuple[float, ...], moment: float | int) -> float:
+    """The element of ``times`` that ``moment`` names."""
+    if not times:
+        raise InputError("The views of this scene have no times.", "Choose them by their index in Scene.views.")
+    if isinstance(moment, int | np.integer):
+        if not -len(times) <= moment < len(times):
+            raise InputError(f"The scene has {len(times)} moments; there is no number {moment}.", "Count from 0.")
+        return times[int(moment)]
+    step = max((after - before for before, after in pairwise(times)), default=0.0)
+    nearest = min(times, key=lambda time: abs(time - moment))
+    if not abs(nearest - moment) <= max(step, _TIME_SLACK):
+        raise InputError(
+            f"The scene has nothing at {moment} s.", f"Its views were taken from {times[0]} s to {times[-1]} s."
+        )
+    return nearest
