@@ -194,6 +194,8 @@ def test_wrong_scenes_are_refused(exact_scene: Scene) -> None:
         dataclasses.replace(view, depth=view.depth[1:])
     with pytest.raises(InputError, match="the camera is for 112x128"):
         dataclasses.replace(view, camera=view.model_camera)
+    with pytest.raises(InputError, match="the timestamp is nan"):
+        dataclasses.replace(view, timestamp=float("nan"))
     with pytest.raises(InputError, match="pose status"):
         dataclasses.replace(view, pose_status="fine")
     with pytest.raises(InputError, match="Unknown scale"):

@@ -288,6 +288,31 @@ def test_memory_does_not_grow_with_the_stream(tmp_path: Path) -> None:
     assert len(Scene.load(tmp_path / "300", lazy=True)) == 300
 
 
+def test_a_scene_without_thumbnails_is_replaced_like_any_other(tmp_path: Path) -> None:
+    with writer_to(tmp_path, thumbnails=False) as writer:
+        writer.add_many(make_view(index) for index in range(3))
+    (tmp_path / "None").write_text("mine")
+    with writer_to(tmp_path) as writer:
+        writer.add(make_view(5))
+    assert_same((make_view(5),), Scene.load(tmp_path).views)
+    assert len(shards(tmp_path)) == 1 and (tmp_path / "None").exists()
+
+
+def test_an_interrupted_shard_is_not_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with writer_to(tmp_path / "old") as writer:
+        writer.add(make_view(9))
+
+    def interrupt(*_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), writer_to(tmp_path / "old") as writer:
+        writer.add_many(make_view(index) for index in range(2))
+        monkeypatch.setattr("worldline.scene.storage.writer.remove_files", interrupt)  # scene.json is there already
+        writer.add(make_view(2))
+    assert [view.name for view in Scene.load(tmp_path / "old").views] == [make_view(index).name for index in (0, 1)]
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Unknown scale 'metres'"):
         writer_to(tmp_path / "a", scale="metres")

@@ -65,6 +65,8 @@ class SceneView:
                 f"the photo as shown has {'x'.join(map(str, self.transform.original_size))} (height x width).",
                 "Give the camera in original pixels (Camera.to_original maps a model camera).",
             )
+        if self.timestamp is not None and not np.isfinite(self.timestamp):
+            raise InputError(f"View {self.name!r}: the timestamp is {self.timestamp}.", "Give seconds, or None.")
         if self.pose_status not in POSE_STATUSES:
             raise InputError(
                 f"View {self.name!r}: unknown pose status {self.pose_status!r}.",

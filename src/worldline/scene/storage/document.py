@@ -58,7 +58,9 @@ def version_of(scene: Scene) -> int:
 
 def write_document(path: Path, head: Head, views: Iterable[str]) -> None:
     """Write scene.json, whole or not at all. Views come as :func:`view_text` and are not held in memory together."""
-    opening, closing = _as_text(_head_record(head)).rsplit("[]", 1)  # the views come last
+    text = _as_text(_head_record(head))
+    text = re.sub(r'\{\s*("file": "[\w\-.]+"),\s*("views": \d+)\s*\}', r"{\1, \2}", text)  # a line per array file
+    opening, closing = text.rsplit("[]", 1)  # the views come last
     with replacing_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.write(opening + "[")
         separator = ""
@@ -74,7 +76,7 @@ def view_text(view: SceneView, thumbnail: str | None) -> str:
     record = {
         "name": view.name,
         "source": None if view.source is None else str(view.source),
-        "timestamp": view.timestamp,
+        "timestamp": None if view.timestamp is None else float(view.timestamp),
         "sensor": view.sensor,
         "pose_status": view.pose_status,
         "thumbnail": thumbnail,

@@ -50,7 +50,8 @@ def earlier_files(directory: Path) -> frozenset[str]:
         ours, names = False, []
     if not ours:
         raise OutputError(f"{path} exists and was not written by worldline.", "Choose another folder or move the file.")
-    return frozenset(name for name in names if is_plain_name(str(name).removeprefix(f"{_THUMBNAILS}/")))
+    texts = [name for name in names if isinstance(name, str)]  # a view may have no thumbnail
+    return frozenset(name for name in texts if is_plain_name(name.removeprefix(f"{_THUMBNAILS}/")))
 
 
 def remove_files(directory: Path, names: Iterable[str]) -> None:

@@ -75,7 +75,7 @@ def _with_loss(error: InputError, head: Head, shard: Shard, total: int) -> Input
     if len(head.shards) == 1:
         return error
     remedy = f"{error.remedy} Or load the rest with Scene.load(folder, partial=True)."
-    return InputError(f"{error.cause} It holds {_content(shard, total)}.", remedy)
+    return InputError(f"{error.cause} That file holds {_content(shard, total)}.", remedy)
 
 
 def _content(shard: Shard, total: int) -> str:

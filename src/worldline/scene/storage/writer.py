@@ -64,7 +64,8 @@ class SceneWriter:
             scale: how the unit of length was fixed, one of ``worldline.scene.scene.SCALES``.
             rig: the cameras that the sensors of the views belong to.
             thumbnails: write a JPEG per view.
-            shard_bytes: largest size of an array file; a single larger view still gets one.
+            shard_bytes: largest size of an array file; a single larger view still gets one. Smaller ones make for
+                shorter pauses of the stream, and for less that a killed program loses.
 
         Raises:
             InputError: unknown scale.
@@ -177,7 +178,6 @@ class SceneWriter:
             texts = [self._write_record(view, start + offset, written) for offset, view in enumerate(self._pending)]
             head = replace(self._head, shards=(*self._head.shards, shard))
             self._publish(head, self._extras, texts, written)
-        self._pending, self._pending_bytes = [], 0
 
     def finish(
         self,
@@ -252,6 +252,7 @@ class SceneWriter:
         stale = self._stale | {each.file for each in self._extras if each not in extras}
         self._head, self._extras, self._stale = head, extras, frozenset()
         self._texts += texts
+        self._pending, self._pending_bytes = [], 0
         remove_files(self.directory, stale)
 
     @contextmanager
