@@ -172,6 +172,31 @@ def test_a_corrupt_photo_and_sweep_are_named_when_read(copy: Path) -> None:
         step.lidar.points()
 
 
+def test_every_camera_has_the_pose_of_its_own_time(copy: Path) -> None:
+    """As in reality: CAM_BACK shoots 40 ms after the others, when the car is 0.3 m farther."""
+    before = open_log(copy, scene=SCENES[0], sweeps=True)
+    tables = copy / "v1.0-worldline"
+    data, poses = (json.loads((tables / f"{name}.json").read_text()) for name in ("sample_data", "ego_pose"))
+    late = {row["ego_pose_token"] for row in data if "/CAM_BACK/" in row["filename"]}
+    for row in [*data, *poses]:
+        if row.get("ego_pose_token", row["token"]) in late:
+            row["timestamp"] += 40_000
+    for row in poses:
+        if row["token"] in late:
+            row["translation"][0] += 0.3
+    (tables / "sample_data.json").write_text(json.dumps(data))
+    (tables / "ego_pose.json").write_text(json.dumps(poses))
+    for sweeps in (False, True):
+        for step in open_log(copy, scene=SCENES[0], sweeps=sweeps).steps:
+            former = before.steps[instant_of(before, step.timestamp)]
+            np.testing.assert_allclose(step.world_from_rig, former.world_from_rig, atol=1e-9)
+            for name, image in step.images.items():
+                moved = 0.3 if name == "CAM_BACK" else 0.0
+                shift = image.world_from_rig[:3, 3] - former.images[name].world_from_rig[:3, 3]
+                np.testing.assert_allclose(shift, [moved, 0, 0], atol=1e-9)
+                assert image.timestamp - step.timestamp == pytest.approx(0.04 if moved else 0.0, abs=1e-6)
+
+
 def test_speed_of_the_vehicle_bus(copy: Path) -> None:
     assert open_log(copy, scene=SCENES[0]).steps[0].speed is None
     start = open_log(copy, scene=SCENES[0]).steps[0].timestamp

@@ -155,6 +155,13 @@ def test_kitti_with_files_missing(kitti: Path) -> None:
         open_log(kitti)
 
 
+def test_kitti_drives_that_are_not_rectified_are_no_log(kitti: Path) -> None:
+    (kitti / DRIVE).rename(kitti / "2011_09_26_drive_0001_extract")
+    for path in (kitti, kitti / "2011_09_26_drive_0001_extract"):
+        with pytest.raises(InputError, match="_sync"):
+            open_log(path, kind="kitti")
+
+
 @pytest.fixture
 def odometry(tmp_path: Path) -> Path:
     poses = [motion(Rotation.from_euler("y", 0.02 * i), [0.1 * i, 0, 0.9 * i]) for i in range(COUNT)]

@@ -81,9 +81,13 @@ def read(path: Path, request: Request) -> Log:
 
 
 def _drives(path: Path) -> list[Path]:
+    """Drives with rectified photos; those of "_extract" drives are not, and belong to another calibration."""
+
     def is_drive(folder: Path) -> bool:
-        return any((folder / name / "data").is_dir() for name in _CAMERAS) and any(
-            (folder / name / "timestamps.txt").is_file() for name in _CAMERAS
+        return (
+            not folder.name.endswith("_extract")
+            and any((folder / name / "data").is_dir() for name in _CAMERAS)
+            and any((folder / name / "timestamps.txt").is_file() for name in _CAMERAS)
         )
 
     if is_drive(path):
