@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import published_checkpoints as published
+import published_driv3r
 from worldline import weights
 from worldline.cli import main
 
@@ -48,6 +49,24 @@ def test_convert_writes_a_folder_that_info_and_verify_understand(tmp_path: Path,
     assert main(["models", "convert", str(path), "-o", str(out)]) == 2
     assert "--force" in capsys.readouterr().err
     assert main(["models", "convert", str(path), "-o", str(out), "--force"]) == 0
+
+
+def test_convert_reads_the_files_of_spann3r_and_driv3r(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    path, out = published_driv3r.write(tmp_path / "run.pth"), tmp_path / "out"
+    assert main(["models", "convert", str(path), "-o", str(out)]) == 0
+    assert "run: driv3r, " in capsys.readouterr().out
+    assert main(["models", "verify", str(out)]) == 0
+
+
+def test_weights_that_are_not_on_a_hub_say_what_to_do(capsys: pytest.CaptureFixture) -> None:
+    assert main(["models", "info", "driv3r"]) == 0
+    text = capsys.readouterr().out
+    for words in ("656,330,888 (658,691,976 in the published file)", "CC BY-NC-SA 4.0 (non-commercial)", "github.com"):
+        assert words in text
+    for verb in ("get", "verify"):
+        assert main(["models", verb, "spann3r"]) == 2
+        shown = capsys.readouterr()
+        assert "by hand from https://" in " ".join((shown.err + shown.out).split())
 
 
 def test_verify_fails_for_a_changed_file_and_goes_on_with_the_others(

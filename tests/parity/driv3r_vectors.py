@@ -66,11 +66,11 @@ class Case:
         """Maps of consecutive numbers, e.g. all of ``sensor0.ref``, stacked along a new axis 1."""
         dot, stacks = f"{prefix}." if prefix else "", []
         for kind in ("pts3d", "conf"):
-            parts = []
+            parts: list[Tensor] = []
             while (name := f"{dot}{kind}.{len(parts)}") in self.tensors:
                 parts.append(self.tensors[name])
             stacks.append(torch.stack(parts, 1))
-        return Pointmaps(*stacks)
+        return Pointmaps(stacks[0], stacks[1])
 
 
 @cache

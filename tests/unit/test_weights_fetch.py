@@ -230,4 +230,8 @@ def test_sources_name_files_that_the_hub_can_have() -> None:
     for entry in weights.MODELS.values():
         assert entry.embedded or isinstance(entry.source, Source)
         if entry.source:
-            assert hub.looks_like_hub_id(entry.source.repo) and entry.source.filename.endswith((".pth", ".safetensors"))
+            assert entry.source.filename.endswith((".pth", ".safetensors"))
+            if entry.source.page:  # downloaded by hand
+                assert entry.source.page.startswith("https://") and not entry.source.repo
+            else:
+                assert hub.looks_like_hub_id(entry.source.repo)

@@ -111,7 +111,7 @@ def _list(out: Console) -> None:
         count, size = f"{model.parameters / 1e6:.1f} M", f"{model.image_size} px"
         table.add_row(model.id, count, size, model.domain, short, here)
     out.print(table)
-    out.print("\nAll terms: worldline models info ID.  Fetch published weights: worldline models get ID.")
+    out.print("\nAll terms: worldline models info ID.  Fetch published weights, or learn how: worldline models get ID.")
 
 
 def _get(out: Console, command: GetModels) -> None:
@@ -149,7 +149,7 @@ def _facts(model: ModelInfo, available: bool) -> list[tuple[str, str]]:
         ("domain", model.domain),
         ("licence", model.license or "not known"),
         ("cite", model.citation),
-        ("published as", f"{source.repo}: {source.filename}" if source else str(pin.get("file") or "")),
+        ("published as", f"{source.repo or source.page}: {source.filename}" if source else str(pin.get("file") or "")),
         ("revision", str(pin.get("revision") or "")),
         ("sha256", f"{pin['sha256']} (of the published file)" if pin.get("sha256") else ""),
         ("folder", place),

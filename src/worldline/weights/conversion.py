@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from worldline.weights.published import PublishedCheckpoint, read_published
 from worldline.weights.registry import MODELS, known
 from worldline.weights.storage import save_model
 
-UNKNOWN_TERMS = "unknown (published DUSt3R and MV-DUSt3R weights are for non-commercial use)"
+UNKNOWN_TERMS = "unknown (published weights of DUSt3R, MV-DUSt3R, Spann3R and Driv3R are for non-commercial use)"
+
+_VERSION = re.compile(r"[_-]v\d+(\.\d+)*$")  # versions of a file that are downloaded by hand
 
 
 def convert(
@@ -72,7 +75,9 @@ def _recognise(path: Path, parameters: int) -> ModelInfo | None:
     for model in MODELS.values():
         if model.source is None or model.parameters != parameters:
             continue
-        if path.stem in (Path(model.source.filename).stem, model.source.repo.split("/")[1]) and path.stem != "model":
+        names = (Path(model.source.filename).stem, model.source.repo.rpartition("/")[2])
+        stem = _VERSION.sub("", path.stem) if model.source.page else path.stem
+        if stem in names and stem != "model":
             return model
     return None
 

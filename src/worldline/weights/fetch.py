@@ -87,7 +87,8 @@ def verify(model: str | Path) -> ModelInfo:
     """
     from worldline.weights.storage import load_model
 
-    if str(model) in MODELS and not MODELS[str(model)].embedded and not is_available(model):
+    entry = MODELS.get(str(model))
+    if entry and not entry.embedded and not (entry.source and entry.source.page) and not is_available(model):
         raise WeightsError(
             f"The weights of '{model}' are not on this machine.", f"Fetch them with: worldline models get {model}"
         )
@@ -143,7 +144,21 @@ def _local(path: Path) -> Path:
 def _published(entry: ModelInfo, repin: bool) -> Path:
     if entry.source is None:
         raise unknown_model(entry.id)
+    if entry.source.page:
+        return _by_hand(entry, entry.source)
     return _fetched(entry.id, entry.source, entry.id, repin)
+
+
+def _by_hand(entry: ModelInfo, source: Source) -> Path:
+    """Weights that only people can download: the folder into which they were converted."""
+    folder = cache_folder(entry.id)
+    if is_model_folder(folder):
+        return folder
+    raise WeightsError(
+        f"The weights '{entry.id}' are not on this machine, and worldline cannot download them.",
+        f"Download {source.filename} by hand from {source.page} and convert it: "
+        f"worldline models convert {source.filename} --id {entry.id} -o {folder}",
+    )
 
 
 def _from_hub(name: str, repin: bool) -> Path:

@@ -66,7 +66,6 @@ FAMILIES = {
     "dust3r": Family("worldline.models.dust3r", "Dust3r", "Dust3rConfig"),
     "mvdust3r": Family("worldline.models.mvdust3r", "MVDust3r", "MVDust3rConfig"),
     "driv3r": Family("worldline.models.driv3r", "Driv3r", "Driv3rConfig"),
-    "driv3r": Family("worldline.models.driv3r", "Driv3r", "Driv3rConfig"),
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from worldline.errors import WeightsError
 
 # class name in the text -> it is a multi-view model
-KNOWN_CLASSES = {"AsymmetricCroCo3DStereo": False, "AsymmetricCroCo3DStereoMultiView": True}
+KNOWN_CLASSES = {"AsymmetricCroCo3DStereo": False, "AsymmetricCroCo3DStereoMultiView": True, "Spann3R": False}
 _LONGEST = 20_000  # characters; real texts have some 500
 
 

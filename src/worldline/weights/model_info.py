@@ -15,9 +15,10 @@ PERMISSIVE = ("Apache-2.0", "MIT", "BSD", "CC0", "CC BY 4.0")
 class Source:
     """Where the original file of a model is published."""
 
-    repo: str  # owner/name on the Hugging Face hub
-    filename: str  # path in that repository
+    repo: str  # owner/name on the Hugging Face hub; empty where people must download by hand
+    filename: str  # path in that repository, or how the authors call the file
     with_config: bool = False  # a config.json with the constructor options lies beside it
+    page: str = ""  # the authors' web page, for files that people must download by hand
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ModelInfo:
     """
 
     id: str  # registry id, or the name in the card, or the folder's name
-    family: str  # "dust3r" or "mvdust3r"
+    family: str  # "dust3r", "mvdust3r" or "driv3r"
     config: PointmapConfig
     parameters: int  # of our network; entries that influence no output are not kept
     license: str = ""  # of the weights, not of the code
@@ -40,6 +41,7 @@ class ModelInfo:
     published_parameters: int | None = None  # of the published file, with its unused entries
     source: Source | None = None  # None: embedded or local
     embedded: bool = False  # ships with the package
+    memory: dict[str, Any] = field(default_factory=dict)  # driv3r: stored MemoryOptions; empty: the defaults
     sha256: str = ""  # of the weights file(s) that were loaded
     directory: Path | None = None
     card: dict[str, Any] = field(default_factory=dict)  # everything else that the card says

@@ -46,7 +46,7 @@ _MEMORY_PREFIXES = (  # of Spann3R and Driv3R, whose backbone is called `dust3r.
     (r"attn_head_1\.", "key_head."),
     (r"attn_head_2\.", "query_head."),
     (r"pos_patch_embed\.proj\.", "value_encoder.patch_embed.projection."),
-    (r"value_encoder\.(\d+)\.", r"value_encoder.blocks.\1."),
+    (r"value_encoder\.(?=\d)", "value_encoder.blocks."),
     (r"value_norm\.", "value_encoder.norm."),
     (r"value_out\.", "value_encoder.output."),
     (r"norm_q\.", "reader.query_norm."),
@@ -144,15 +144,22 @@ def our_name(official_name: str) -> str:
 
 def published_name(name: str) -> str:
     """The published key of one of our parameters, for messages; our own name where the tables have no way back."""
-    found = name
+    found = _with_prefix(name, _MEMORY_PREFIXES)
     for part, ours in (*_ATTENTION_PARTS, *_HEAD_PARTS):
         if isinstance(ours, str):
             found = found.replace(ours, part.replace("\\", ""))
-    for pattern, ours in _PREFIXES:
-        found = re.sub("^" + re.escape(ours), pattern.replace("\\", ""), found)
-    second_norm = ".norm3." if name.startswith("encoder.") else ".cross_norm."
+    found = _with_prefix(found, _PREFIXES)
+    second_norm = ".norm3." if name.startswith(("encoder.", "value_encoder.")) else ".cross_norm."
     found = found.replace(second_norm, ".norm2.")
     return found if our_name(found) == name else name
+
+
+def _with_prefix(name: str, prefixes: tuple[tuple[str, str], ...]) -> str:
+    """A name of ours that starts as published."""
+    for pattern, ours in prefixes:
+        if name.startswith(ours):
+            return re.sub(r"\(.*\)|\\", "", pattern) + name.removeprefix(ours)
+    return name
 
 
 def _clean_state(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from worldline.errors import WeightsError
 from worldline.models.memory import MemoryOptions
 
 _MARK = "attn_head_1.0.weight"
@@ -34,6 +35,15 @@ def flat_options(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def memory_options(options: Mapping[str, Any]) -> MemoryOptions:
-    """The memory of the published code, with its quirks; sizes that are not stated are the published ones."""
+    """The memory of the published code, with its quirks; sizes that are not stated are the published ones.
+
+    Raises:
+        WeightsError: values from decoder features, or with rotary positions, which nothing in the tensors would tell.
+    """
+    for variant in ("use_feat", "mem_pos_enc"):
+        if options.get(variant):
+            raise WeightsError(
+                f"The variant {variant} of Spann3R is not supported.", "No released model uses it; retrain without it."
+            )
     given = {ours: options[name] for name, ours in _OPTIONS.items() if options.get(name) is not None}
     return MemoryOptions(**given, official=True)

@@ -137,7 +137,7 @@ def _unpickling_error(path: Path, message: str) -> WeightsError:
 
 
 def _require_family(tensors: Mapping[str, Tensor], path: Path) -> None:
-    names = [key.removeprefix("module.") for key in tensors]
+    names = [key.removeprefix("module.").removeprefix("dust3r.") for key in tensors]
     present = set(names)
     missing = [marker for marker in _MARKERS if marker not in present]
     if not any(map(_HEAD_MARKER.fullmatch, names)):
@@ -151,7 +151,8 @@ def _require_family(tensors: Mapping[str, Tensor], path: Path) -> None:
     more = " …" if len(groups) > 6 else ""
     raise WeightsError(
         f"{path} is a state dict of another kind of model: it has {found}{more}, but no {missing[0]}.",
-        "Checkpoints of DUSt3R and MV-DUSt3R can be converted; `worldline models list` names the published ones.",
+        "Checkpoints of DUSt3R, MV-DUSt3R, Spann3R and Driv3R can be converted; "
+        "`worldline models list` names the published ones.",
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from worldline.errors import WeightsError
-from worldline.models.config import Dust3rConfig, MVDust3rConfig
+from worldline.models.config import Driv3rConfig, Dust3rConfig, MVDust3rConfig
 from worldline.weights.folder import is_model_folder, read_info
 from worldline.weights.model_info import ModelInfo, Source
 
@@ -22,6 +22,15 @@ _MVDUST3R_PAPER = (
     "Tang et al., MV-DUSt3R+: Single-Stage Scene Reconstruction from Sparse Views In 2 Seconds, "
     "CVPR 2025, arXiv 2412.06974"
 )
+_SPANN3R_TERMS = "CC BY-NC-SA 4.0 (non-commercial), plus the terms of DUSt3R's weights and of the training data sets"
+_DRIV3R_TERMS = (
+    "CC BY-NC-SA 4.0 (non-commercial), plus the terms of DUSt3R's weights and of the training data sets, among them "
+    "nuScenes; the repository says MIT, but the weights are fine-tuned ones of Spann3R"
+)
+_SPANN3R_PAPER = "Wang and Agapito, 3D Reconstruction with Spatial Memory, 2024, arXiv 2408.16061"
+_DRIV3R_PAPER = "Fei et al., Driv3R: Learning Dense 4D Reconstruction for Autonomous Driving, 2024, arXiv 2412.06777"
+_SPANN3R_PAGE = "https://github.com/HengyiWang/spann3r"
+_DRIV3R_PAGE = "https://github.com/Barrybarry-Smith/Driv3R"
 _MVDUST3R_REPO = "Zhenggang/MV-DUSt3R"
 
 
@@ -57,6 +66,22 @@ def _mvdust3r(name: str, file: str, title: str, fused: bool, parameters: int, pu
     )
 
 
+def _driv3r(name: str, title: str, domain: str, paper: str, terms: str, page: str) -> ModelInfo:
+    return ModelInfo(
+        id=name,
+        family="driv3r",
+        config=Driv3rConfig.published(),
+        parameters=656_330_888,
+        published_parameters=658_691_976,
+        license=terms,
+        domain=domain,
+        image_size=224,
+        title=title,
+        citation=paper,
+        source=Source("", f"{name}.pth", page=page),
+    )
+
+
 # `parameters` counts what our networks keep; the published files also hold a mask token of 768 values and, with the
 # DPT head, two residual units that no output depends on.
 _PUBLISHED = (
@@ -71,6 +96,24 @@ _PUBLISHED = (
     _dust3r("DUSt3R_ViTLarge_BaseDecoder_512_linear", 512, "linear", 532_342_016, 532_342_784),
     _dust3r("DUSt3R_ViTLarge_BaseDecoder_512_dpt", 512, "dpt", 568_810_120, 571_171_208),
 )
+_BY_HAND = (
+    _driv3r(
+        "spann3r",
+        "published Spann3R, version 1 or 1.01: a stream of images through a memory",
+        "indoor, outdoor, objects",
+        _SPANN3R_PAPER,
+        _SPANN3R_TERMS,
+        _SPANN3R_PAGE,
+    ),
+    _driv3r(
+        "driv3r",
+        "published Driv3R: Spann3R fine-tuned on the streams of a car's cameras",
+        "driving",
+        _DRIV3R_PAPER,
+        _DRIV3R_TERMS,
+        _DRIV3R_PAGE,
+    ),
+)
 _MINI = ModelInfo(
     id="mvdust3r-plus-mini",
     family="mvdust3r",
@@ -83,7 +126,19 @@ _MINI = ModelInfo(
     citation=_MVDUST3R_PAPER,
     embedded=True,
 )
-MODELS: dict[str, ModelInfo] = {model.id: model for model in (_MINI, *_PUBLISHED)}
+_DRIV3R_MINI = ModelInfo(
+    id="driv3r-mini",
+    family="driv3r",
+    config=Driv3rConfig.mini(),
+    parameters=12_615_616,
+    license="Apache-2.0",
+    domain="procedural streets",
+    image_size=224,
+    title="Driv3R at small size, trained by us on procedural streets; in the package",
+    citation=_DRIV3R_PAPER,
+    embedded=True,
+)
+MODELS: dict[str, ModelInfo] = {model.id: model for model in (_MINI, _DRIV3R_MINI, *_PUBLISHED, *_BY_HAND)}
 
 
 def known(name: str) -> ModelInfo:
@@ -106,6 +161,7 @@ def known(name: str) -> ModelInfo:
         license=found.license or entry.license,
         domain=found.domain or entry.domain,
         image_size=found.image_size,
+        memory=found.memory,
         directory=folder,
         card=found.card,
     )
@@ -123,4 +179,8 @@ def unknown_model(name: str) -> WeightsError:
 
 def published_by(repo: str) -> list[ModelInfo]:
     """Registry entries whose files come from this hub repository."""
-    return [model for model in MODELS.values() if model.source and model.source.repo.lower() == repo.lower()]
+    return [
+        model
+        for model in MODELS.values()
+        if model.source and model.source.repo and model.source.repo.lower() == repo.lower()
+    ]

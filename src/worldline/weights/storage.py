@@ -6,6 +6,7 @@ There is no pickle, and no default for a missing tensor: what is loaded is exact
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 
 from worldline.errors import OutputError, WeightsError
 from worldline.files import write_json
+from worldline.models.memory import MemoryOptions
 from worldline.weights.files import replacing_folder, sha256_of
 from worldline.weights.folder import (
     AGAIN,
@@ -87,6 +89,8 @@ def save_model(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "dtype": str(dtype).removeprefix("torch."),
     }
+    if isinstance(memory := getattr(model, "memory", None), MemoryOptions):
+        config["memory"] = asdict(memory)
     with replacing_folder(directory) as folder:
         names = _write_tensors(tensors, folder, shard_bytes)
         config["files"] = {name: _digest(folder / name) for name in names}
@@ -164,7 +168,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> tuple[nn.Module, M
     """
     directory = Path(directory)
     info = read_info(directory, digests=True)
-    model = FAMILIES[info.family].on_meta(info.config)
+    model = FAMILIES[info.family].on_meta(info.config, info.memory)
     tensors = _read_tensors(directory, device)
     check_tensors({key: tensor.shape for key, tensor in model.state_dict().items()}, tensors, str(directory))
     model.load_state_dict(tensors, assign=True)
