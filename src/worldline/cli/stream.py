@@ -49,8 +49,8 @@ class Stream:
     """Use the poses of the log; --no-poses estimates them."""
     lidar: bool = False
     """Take the scale from the log's LiDAR as well."""
-    motion: bool = True
-    """Find what moves."""
+    motion: bool | None = None
+    """Find what moves; by default where OpenCV is installed."""
     flow: str = "dis"
     """Where optical flow comes from: dis (OpenCV) or raft (torchvision)."""
     confidence_percent: float = 3.0

@@ -25,7 +25,7 @@ class StreamOptions:
     pixels: int = WHOLE_PIXELS  # of a whole image at the network, whatever its aspect
     square: int = 224  # side of the square crops
     preview: bool = True  # answer with a result for the image just pushed, at the price of one head
-    motion: bool = True  # find moving objects
+    motion: bool | None = None  # find what moves; None: where what it needs is installed
     flow: str = "dis"  # where optical flow comes from, see worldline.scene.motion
     align: AlignOptions = field(default_factory=AlignOptions)  # sources of scale
     confidence_percent: float = 3.0  # share of the least confident pixels of every image to mask

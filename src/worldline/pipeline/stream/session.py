@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +24,18 @@ from worldline.models.pool import CameraMaps, CameraStep, RigStream
 from worldline.pipeline.stream.assembly import Moving, sensor_result
 from worldline.pipeline.stream.framing import Framing, cut, squares, whole
 from worldline.pipeline.stream.intake import Poses, refused_time, same_aspect, take_images, take_poses
+from worldline.pipeline.stream.moving import MotionWatch, motion_is_possible
 from worldline.pipeline.stream.options import StreamOptions
 from worldline.pipeline.stream.results import FrameResult, SensorResult
 from worldline.pipeline.stream.rigs import part_name, parts_of, pool_geometry, rig_of_parts, sensor_of
 from worldline.pipeline.stream.static_map import StaticMap
 from worldline.scene import Scene
 from worldline.scene.align.rig import AlignedMap, RigAligner, SensorMap
-from worldline.types import Provenance, Rig
-
-if TYPE_CHECKING:
-    from worldline.scene.motion import MotionPredictor
+from worldline.types import MovingObject, Provenance, Rig
 
 log = logging.getLogger("worldline")
+
+_MOST_NOTES = 50  # sentences about a stream that are kept
 
 
 @dataclass(eq=False)
@@ -86,12 +86,12 @@ class StreamSession:
                 self._framings[name] = self._plan(size)
         self._pool: RigStream | None = None
         self._aligner: RigAligner | None = None
-        self._motion: MotionPredictor | None = None
         self._waiting: dict[str, Pushed] = {}
         self._last: float | None = None
         self._steps = 0
         self._history: deque[tuple[SensorResult, ...]] = deque(maxlen=self.options.keep)
         self._notes: dict[str, None] = {}
+        self._motion = self._watch()
         self.static_map = StaticMap(self.options.static_voxel, self.options.static_points)
 
     def push(
@@ -171,6 +171,7 @@ class StreamSession:
             provenance=self.provenance,
             warnings=self.notes,
             rig=self.rig,
+            objects=self.objects(),
         )
 
     @property
@@ -185,7 +186,7 @@ class StreamSession:
 
     def objects(self) -> tuple[MovingObject, ...]:
         """Moving things of the stream so far, joined over time and cameras."""
-        return () if self._objects is None else tuple(self._objects.objects())
+        return () if self._motion is None else self._motion.objects()
 
     def state(self, path: str | Path | None = None) -> dict[str, torch.Tensor]:
         """Everything that the next push depends on, as flat tensors; with ``path`` also written as safetensors."""
@@ -222,14 +223,13 @@ class StreamSession:
         previews = self._preview(steps, pushed)
         timings["align"] = time.perf_counter() - started
         started = time.perf_counter()
-        if self.options.motion:
+        if self._motion is not None:
             results = previews if self.options.preview else {each.sensor: each for each in completed}
             images = pushed if self.options.preview else {name: self._waiting[name] for name in results}
-            moving = {name: self._find_motion(result, images[name]) for name, result in results.items()}
-            if self.options.preview:
-                previews = moving
-            else:
-                completed = tuple(moving.values())
+            for name, moving in self._motion.look(results).items():
+                images[name].moving = moving
+                results[name] = replace(results[name], dynamic=moving.dynamic, flow=moving.flow)
+            previews, completed = (results, completed) if self.options.preview else ({}, tuple(results.values()))
         timings["motion"] = time.perf_counter() - started
         self._remember(completed)
         for name, each in pushed.items():
@@ -309,24 +309,9 @@ class StreamSession:
             confidence_percent=self.options.confidence_percent,
             latency=time.perf_counter() - pushed.arrived,
         )
-        for note in result.notes:
+        for note in result.notes[: _MOST_NOTES - len(self._notes)]:
             self._notes[f"{name}: {note}"] = None
         return replace(result, memory=memory, dynamic=pushed.moving.dynamic, flow=pushed.moving.flow)
-
-    def _find_motion(self, result: SensorResult, pushed: Pushed) -> SensorResult:
-        predictor = self._predictor()
-        model_camera = result.camera.to_model(result.transform)
-        motion = predictor.update(
-            result.sensor,
-            result.timestamp,
-            result.image,
-            result.depth,
-            model_camera.intrinsics,
-            model_camera.world_from_cam,
-            confidence=result.confidence,
-        )
-        pushed.moving = Moving(motion.dynamic if motion.known else None, motion.flow if motion.known else None)
-        return replace(result, dynamic=pushed.moving.dynamic, flow=pushed.moving.flow)
 
     def _remember(self, results: tuple[SensorResult, ...]) -> None:
         if results:
@@ -359,6 +344,15 @@ class StreamSession:
             return squares(size, self.options.square)
         return whole(size, self.options.pixels)
 
+    def _watch(self) -> MotionWatch | None:
+        """What finds motion; None where it is not wanted, or not installed and not asked for."""
+        options = self.options
+        if options.motion or (options.motion is None and motion_is_possible(options.flow)):
+            return MotionWatch(options.flow)
+        if options.motion is None:
+            self._notes["What moves is not known: pip install 'worldline[motion]' adds what it needs."] = None
+        return None
+
     def _part(self, steps: Mapping[str, CameraStep], name: str) -> CameraStep:
         return steps[part_name(name, 0, self._framings[name])]
 
@@ -370,6 +364,8 @@ class StreamSession:
         assert self._pool is not None
         for part, _ in parts_of(name, self._framings[name]):
             self._pool.restart(part)
+        if self._motion is not None:
+            self._motion.forget(name)
 
     def _ready(self) -> RigStream:
         """Memory pool and aligner, made with the first images. Absent cameras are taken to be like the first."""
@@ -386,13 +382,6 @@ class StreamSession:
             )
             self._aligner = RigAligner(rig, self.options.align)
         return self._pool
-
-    def _predictor(self) -> MotionPredictor:
-        if self._motion is None:
-            from worldline.scene.motion import MotionOptions, MotionPredictor
-
-            self._motion = MotionPredictor(MotionOptions(backend=self.options.flow))
-        return self._motion
 
 
 def _to_input(image: UInt8[np.ndarray, "height width 3"]) -> torch.Tensor:

@@ -72,7 +72,8 @@ def put_back(session: StreamSession, saved: Mapping[str, torch.Tensor]) -> None:
         )
     session._framings = {name: session._plan((size[0], size[1])) for name, size in about["sizes"].items()}
     session._last, session._steps = about["last"], about["steps"]
-    session._pool = session._aligner = session._motion = None
+    session._pool = session._aligner = None
+    session._motion = session._watch()
     session._history.clear()
     session._waiting.clear()
     pool = _under(saved, "pool/")
@@ -82,8 +83,8 @@ def put_back(session: StreamSession, saved: Mapping[str, torch.Tensor]) -> None:
     assert session._aligner is not None
     session._aligner.restore({name: value.numpy() for name, value in _under(saved, "align/").items()})
     motion = _under(saved, "motion/")
-    if motion:
-        session._predictor().restore({name: value.numpy() for name, value in motion.items()})
+    if motion and session._motion is not None:
+        session._motion.restore({name: value.numpy() for name, value in motion.items()})
     for sensor, own in about["waiting"].items():
         tensors = _under(saved, f"waiting/{sensor}/")
         dynamic = tensors.get("dynamic")
@@ -157,7 +158,7 @@ def _maps(
 
 
 def _tensor(value: Any) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(value))
+    return torch.from_numpy(np.array(value))
 
 
 def _poses(value: Any) -> Any:
