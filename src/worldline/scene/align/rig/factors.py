@@ -14,13 +14,14 @@ from jaxtyping import Float64
 
 from worldline.scene.align.rig.evidence import Seen, Vote, motion_sigma, patches, robust_mean
 
-_STEP = 0.04  # of log scale, for the numerical derivative
 _START = np.linspace(-2.0, 2.0, 17)  # tried log scales about a median depth of 10 m
 _MIN_SHARED = 20  # sampled pixels
 _SMALLEST = 0.002  # disagreement that interpolation causes between exact maps
 _CLEAR = 3.0  # standard deviations by which a turn must move a lever
 _EDGE = 0.2  # residual at which a pixel counts as an edge or an occlusion
 _TELLING = 0.02  # maps that disagree more than this, at best, cannot show a baseline of a few per cent of the depth
+_RATIO_DOUBT = 0.02  # standard deviation of a ratio: the two cameras see edges differently
+_DOUBT = 0.05  # standard deviation of an absolute scale from a baseline that no formula shows
 _PIECES = 4.0  # independent pieces of evidence about the baseline in one image pair
 
 
@@ -32,7 +33,7 @@ class Factor(NamedTuple):
 
 
 def overlap_factor(
-    a: Seen, b: Seen, b_from_a: Float64[np.ndarray, "4 4"], start: tuple[float, float], profiled: bool
+    a: Seen, b: Seen, b_from_a: Float64[np.ndarray, "4 4"], start: tuple[float, float], profiled: bool, sure: bool
 ) -> Factor | None:
     """Agreement of two maps where the fields of view overlap.
 
@@ -40,6 +41,7 @@ def overlap_factor(
         b_from_a: known pose of camera a in camera b, metres.
         start: log scales to linearise at.
         profiled: look for the absolute scale too, from the baseline; else the factor tells the ratio only.
+        sure: the start is known well; an absolute scale far from it is doubted.
     """
     sampled, usable, _ = a.sample()
     points = sampled[usable]
@@ -47,8 +49,9 @@ def overlap_factor(
     if len(points) < _MIN_SHARED:
         return None
     found = _profile(a, b, points, b_from_a) if profiled else None
-    log_a = start[0] if found is None else found.mean
-    return _ratio(points, b, b_from_a, log_a, found)
+    # where nothing is sure, a usual depth: the ratio depends a little on how large the baseline is beside it
+    log_a = start[0] if sure else _usual(a) if found is None else found.mean
+    return _ratio(points, b, b_from_a, log_a, found, start[0] if sure else None)
 
 
 def _towards(points: np.ndarray, b: Seen, b_from_a: np.ndarray) -> np.ndarray:
@@ -88,7 +91,7 @@ def _profile(a: Seen, b: Seen, points: np.ndarray, b_from_a: np.ndarray) -> Vote
     The likelihood is the disagreement to the power of minus the independent pieces. A single plane leaves it flat, and
     noise as large as the effect of the baseline is no measurement: then nothing is claimed.
     """
-    center = float(np.log(10.0 / max(a.median, 1e-9)))
+    center = _usual(a)
     tried, costs = np.zeros(0), np.zeros(0)
     grid = center + _START
     for zoom in range(4):
@@ -111,6 +114,11 @@ def _profile(a: Seen, b: Seen, points: np.ndarray, b_from_a: np.ndarray) -> Vote
     return Vote(best, 1.0 / (1.0 / variance - 1.0 / flat))
 
 
+def _usual(seen: Seen) -> float:
+    """Log scale at which the median depth is 10 m."""
+    return float(np.log(10.0 / max(seen.median, 1e-9)))
+
+
 def _disagreement(points: np.ndarray, b: Seen, b_from_a: np.ndarray, log_a: float) -> float:
     """Mean deviation of the residuals from their median, held to a bound at edges, at least what interpolation costs.
 
@@ -122,24 +130,30 @@ def _disagreement(points: np.ndarray, b: Seen, b_from_a: np.ndarray, log_a: floa
     return max(float(np.minimum(np.abs(residual[ok] - np.median(residual[ok])), _EDGE).mean()), _SMALLEST)
 
 
-def _ratio(points: np.ndarray, b: Seen, b_from_a: np.ndarray, log_a: float, absolute: Vote | None) -> Factor | None:
+def _ratio(
+    points: np.ndarray,
+    b: Seen,
+    b_from_a: np.ndarray,
+    log_a: float,
+    absolute: Vote | None,
+    expected: float | None,
+) -> Factor | None:
     """Factor on both scales: their ratio near a's scale, and a's absolute scale if there is a vote on it."""
     residual, ok = _residuals(points, b, b_from_a, log_a)
     if ok.sum() < _MIN_SHARED:
         return None
     mean, spread = robust_mean(residual[ok], np.ones(int(ok.sum())))
-    # b's log scale is ``mean``; it follows a's through the depth and through the pixels that the points move to
-    above, below = (_residuals(points, b, b_from_a, log_a + step) for step in (_STEP, -_STEP))
-    both = above[1] & below[1]
-    slope = float(np.median(above[0][both] - below[0][both])) / (2 * _STEP) if both.any() else 1.0
-    slope = float(np.clip(slope, 0.5, 1.5))
-    jacobian = np.array([slope, -1.0])
-    weight = patches(int(ok.sum())) / max(spread, _SMALLEST) ** 2
+    # The ratio changes a little with a's scale. To say so here would make a ring of ratios tell absolute scales, out of
+    # noise; the next step linearises anew.
+    jacobian = np.array([1.0, -1.0])
+    weight = 1.0 / (spread**2 / patches(int(ok.sum())) + _RATIO_DOUBT**2)
     information = weight * np.outer(jacobian, jacobian)
     vector = information @ np.array([log_a, mean])
     if absolute is not None:
-        information[0, 0] += 1.0 / absolute.variance
-        vector[0] += absolute.mean / absolute.variance
+        variance = absolute.variance + _DOUBT**2
+        variance += np.square(absolute.mean - expected) / 4 if expected is not None else 0.0
+        information[0, 0] += 1.0 / variance
+        vector[0] += absolute.mean / variance
     return Factor(information, vector)
 
 

@@ -63,7 +63,7 @@ class AlignOptions:
     previous: bool = True  # depth of the image that two fragments share
     focal: Literal["estimated", "known"] = "estimated"  # K_e: from the anchor's own map, or the calibrated one
     rays: bool = True  # points on the rays of the known camera; False: eq. 5 to the letter
-    pixels: int = 400  # correspondences for PnP
+    pixels: int = 256  # correspondences for PnP
     max_error: float = 4 / 224  # inlier bound of PnP, of the longer image side
     confidence_percent: float = 10.0  # the least confident pixels take no part in any estimate
 

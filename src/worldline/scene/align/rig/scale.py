@@ -197,7 +197,7 @@ def _pair_factors(
             if options.overlap and _may_overlap(rig, step.seen[a], step.seen[b]):
                 state.fade(_OVERLAP, a, b)
                 profiled = not sure or (a + b) % _ROUND == state.steps % _ROUND
-                factor = _overlap(rig, step, (a, b) if state.steps // _ROUND % 2 else (b, a), start, profiled)
+                factor = _overlap(rig, step, (a, b) if state.steps // _ROUND % 2 else (b, a), start, profiled, sure)
                 if factor is not None:
                     state.add(_OVERLAP, a, b, factor)
             if a in moved and b in moved:
@@ -207,13 +207,15 @@ def _pair_factors(
                     state.add(_TURN, a, b, factor)
 
 
-def _overlap(rig: Rig, step: Step, pair: tuple[int, int], start: tuple[float, float], profiled: bool) -> Factor | None:
+def _overlap(
+    rig: Rig, step: Step, pair: tuple[int, int], start: tuple[float, float], profiled: bool, sure: bool
+) -> Factor | None:
     """Factor on (lower index, higher index), from the map of the first of the pair seen in that of the second."""
     first, second = pair
     swap = first > second
     at = [step.rigs[each] @ rig.rig_from_cam[each] for each in pair]  # type: ignore[index]
     factor = overlap_factor(
-        step.seen[first], step.seen[second], inverse(at[1]) @ at[0], start[::-1] if swap else start, profiled
+        step.seen[first], step.seen[second], inverse(at[1]) @ at[0], start[::-1] if swap else start, profiled, sure
     )
     if factor is None or not swap:
         return factor
