@@ -159,6 +159,16 @@ def test_images_have_patterns_of_their_own() -> None:
     assert len({(row == 0).tobytes() for row in found}) == 6
 
 
+def test_a_generator_goes_on() -> None:
+    """Two calls differ, and a generator that is put back to where it was repeats itself."""
+    random, errors = rng(), Corruption(holes=0.3)
+    state = random.bit_generator.state
+    first, second = corrupt(exact(), errors, random), corrupt(exact(), errors, random)
+    assert (first != second).any()
+    random.bit_generator.state = state
+    np.testing.assert_array_equal(corrupt(exact(), errors, random), first)
+
+
 def test_float16_as_drives_keep_it() -> None:
     found = corrupt(exact().astype(np.float16), Corruption(bias=0.1, wander=0.1), rng())
     assert found.dtype == np.float16 and np.isfinite(found).all()

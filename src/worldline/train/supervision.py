@@ -183,7 +183,8 @@ def corrupt(
         return depth
     *images, height, width = depth.shape
     count = math.prod(images)
-    wander, missing, noise = rng.spawn(3)  # a kind that is off does not shift the others
+    # a stream of random numbers per kind: one that is off does not shift the others
+    wander, missing, noise = (np.random.default_rng(seed) for seed in rng.integers(2**63, size=3))
     exact = depth.reshape(count, height, width).astype(np.float64)
     known = np.isfinite(exact) & (exact > 0)
     factor = np.where(known, exact / _MIDDLE, 1.0) ** errors.stretch * (1 + errors.bias)
