@@ -202,8 +202,9 @@ def street(forward: float = 0.0, wall: float = 30.0, box: tuple[float, float] | 
 def test_exact_depths_agree_over_time() -> None:
     (first, depth), (later, later_depth) = street(), street(forward=2.0)
     everything = np.ones(depth.shape, bool)
-    score = driving.temporal_consistency(depth, later_depth, (first, later), (everything, everything))
-    assert score.disagreement < 1e-9 and score.share > 0.5
+    for chosen, share in ((everything, 0.5), (depth < 30, 0.3)):  # the road alone is steep: no pixel may be rounded
+        score = driving.temporal_consistency(depth, later_depth, (first, later), (chosen, everything))
+        assert score.disagreement < 1e-9 and score.share > share
     assert driving.visible_later(depth, later_depth, (first, later)).mean() > 0.5
 
 
