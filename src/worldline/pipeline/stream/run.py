@@ -15,7 +15,7 @@ from worldline.files import make_folder, reporting
 from worldline.inputs.logs import Log, LogStep
 from worldline.pipeline.stream.results import FrameResult, SensorResult
 from worldline.pipeline.stream.session import StreamSession
-from worldline.scene.storage import SceneWriter
+from worldline.scene import SceneWriter
 
 RECORD = "frames.jsonl"
 STATE = "stream.safetensors"
@@ -99,23 +99,22 @@ def write_stream(
     after = _resume(session, out) if resume else -np.inf
     options: dict[str, Any] = {"provenance": session.provenance, "rig": session.rig}
     writer = SceneWriter.resume(out) if resume else SceneWriter(out, **options)
+    written = set(writer.names)  # a crash may have come after the views of a step and before the state of it
     record = out / RECORD
     lines = record.read_text().splitlines() if resume and record.is_file() else []
     with writer, reporting(record), record.open("w", encoding="utf-8") as report:
         report.writelines(line + "\n" for line in lines if json.loads(line)["timestamp"] <= after)
         for result in _results(session, log, after, poses, lidar):
             _note(summary, result)
-            for each in result.completed:
-                writer.add(each.to_view())
+            _add(writer, result.completed, written)
             report.write(json.dumps(_line(result)) + "\n")
             report.flush()
             progress(result)
             if result.accepted and save_every and summary.steps % save_every == 0:
                 session.state(out / STATE)
         last = session.finish()
-        for each in last:
-            writer.add(each.to_view())
-            summary.scale_kind = each.scale_kind
+        _add(writer, last, written)
+        summary.scale_kind = last[0].scale_kind if last else summary.scale_kind
         if not summary.steps and not resume:
             raise InputError(
                 f"No step of {log.source} could be used.", "See the issues: " + "; ".join(summary.issues[:3])
@@ -123,6 +122,13 @@ def write_stream(
         writer.finish(scale=summary.scale_kind, warnings=session.notes, objects=session.objects())
     (out / STATE).unlink(missing_ok=True)  # ours, and of no use once the stream has ended
     return summary
+
+
+def _add(writer: SceneWriter, results: tuple[SensorResult, ...], written: set[str]) -> None:
+    for each in results:
+        view = each.to_view()
+        if view.name not in written:
+            writer.add(view)
 
 
 def _resume(session: StreamSession, out: Path) -> float:
