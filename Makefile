@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV   ?= .venv
 RUN    := $(VENV)/bin/python
-EXTRAS := dev,train
+EXTRAS := dev,train,motion
 
 .PHONY: demo test test-all lint types docs bench format clean
 
