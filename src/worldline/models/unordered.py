@@ -1,4 +1,4 @@
-"""Spann3R on images without an order: which image comes next is decided by the network's own confidence.
+"""Spann3R on images without an order: the network's own confidence decides which comes next (arXiv 2408.16061).
 
 Every pair is first decoded on its own, without a memory; the surest one starts the sequence. After that, the last
 image recalls the memory and is decoded with each image that is left, and the surest of those pairs continues.
@@ -47,6 +47,9 @@ def reconstruct_unordered(
         images: two or more of one size in [-1, 1], sides multiples of the patch size, in any order.
         pairs_at_once: pairs in one batch; more is faster on a GPU and takes more memory. The result does not depend
             on it, but for rounding.
+
+    Returns:
+        maps in order of use: the reference head's, and for the last image the target head's.
 
     Raises:
         InputError: a single image, a size that patches do not divide, a model in training mode.
