@@ -72,14 +72,14 @@ def measure(drives: list[Drive], sources: tuple[str, ...], given: bool, noise: N
             if push.step < 2:
                 continue
             known = [each.scale_kind != "arbitrary" for each in result.values()]
-            errors.append([abs(np.log(result[n].scale / push.scales[n])) for n in drive.sensors])
+            errors.append([np.log(result[n].scale / push.scales[n]) for n in drive.sensors])
             sigmas.append(np.where(known, [each.scale_sigma for each in result.values()], np.inf))
     error, sigma = np.array(errors), np.array(sigmas)
     known = np.isfinite(sigma)
     if not known.any():
-        spread = [np.std(np.log(1.0)) if not len(row) else np.ptp(row) for row in error]
-        return f"0 % | – | – | – | – | – | {1e3 * np.median(seconds):.0f} (arbitrary; spread {np.median(spread):.2f})"
-    error, sigma = error[known], sigma[known]
+        apart = float(np.median(np.ptp(error, axis=1)))
+        return f"0 % | – | – | – | – | – | {1e3 * np.median(seconds):.0f} (cameras {apart:.2f} apart)"
+    error, sigma = np.abs(error[known]), sigma[known]
     return (
         f"{known.mean():.0%} | {np.median(error):.2%} | {np.quantile(error, 0.9):.2%} | {np.median(sigma):.2%} | "
         f"{(error <= sigma).mean():.0%} | {(error <= 2 * sigma).mean():.0%} | {1e3 * np.median(seconds):.0f}"
