@@ -1,9 +1,9 @@
 """What moves: camera flow, optical flow, motion scores, masks of whole objects and their tracks (docs/motion.md)."""
 
+from worldline.scene.motion.classic import ClassicOptions, refine
 from worldline.scene.motion.ego import CameraFlow, camera_flow, camera_flow_of_points
 from worldline.scene.motion.optical import FLOW_BACKENDS, Given, optical_flow, raft
 from worldline.scene.motion.predictor import Motion, MotionOptions, MotionPredictor
-from worldline.scene.motion.refine import ClassicOptions, refine
 from worldline.scene.motion.sam2 import refine_sam2
 from worldline.scene.motion.score import Evidence, NoiseModel, View, motion_score
 from worldline.scene.motion.tracker import MovingObject, ObjectTracker, TrackerOptions

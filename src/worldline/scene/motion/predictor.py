@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
 from worldline.errors import InputError
+from worldline.scene.motion.classic import ClassicOptions, refine
 from worldline.scene.motion.ego import CameraFlow, camera_flow
 from worldline.scene.motion.optical import FlowBackend, flow_backend, optical_flow
-from worldline.scene.motion.refine import ClassicOptions, refine
-from worldline.scene.motion.score import NoiseModel, View, motion_score
+from worldline.scene.motion.score import Evidence, NoiseModel, View, motion_score
 
 _FAR = 1e4  # median depths away: where what has no depth is taken to be, so that it only turns
 
@@ -28,6 +28,11 @@ class MotionOptions:
     refiner: str = "classic"  # classic: whole objects; none: the scores above ``threshold``
     classic: ClassicOptions = field(default_factory=ClassicOptions)
     threshold: float = 5.0  # standard deviations, for the refiner "none"
+    span: float = 0.35  # seconds: an image is also compared with the earliest one of the same sensor that is no older,
+    # because a slow thing stands out only after a while
+    earlier: int = (
+        1  # images back at most; 1 compares with the previous one only, 3 finds more that is slow and costs twice
+    )
     max_gap: float = 1.5  # seconds between two images of a sensor beyond which they are not compared
     low_confidence: float = 0.2  # share of the median of (confidence - 1) below which a depth is no evidence
 
@@ -37,8 +42,11 @@ class MotionOptions:
                 f"Unknown refiner of a stream {self.refiner!r}.",
                 "Choose one of: classic, none. SAM 2 needs a whole clip: see worldline.scene.motion.refine_sam2.",
             )
-        if not self.max_gap > 0 or not self.threshold > 0 or self.low_confidence < 0:
-            raise InputError("A number of the motion options is out of range.", "Gap and threshold are positive.")
+        if not self.max_gap > 0 or not self.threshold > 0 or self.low_confidence < 0 or self.earlier < 1:
+            raise InputError(
+                "A number of the motion options is out of range.",
+                "Gap and threshold are positive, earlier is 1 or more.",
+            )
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What is remembered of a sensor: its last image."""
+    """What is remembered of an image."""
 
     timestamp: float
     image: UInt8[np.ndarray, "height width 3"]
@@ -66,7 +74,7 @@ class _Frame:
 
 
 class MotionPredictor:
-    """4D flow predictor of a stream (Driv3R, arXiv 2412.06777, the flow predictor), one frame of memory per sensor."""
+    """4D flow predictor of a stream (Driv3R, arXiv 2412.06777); remembers a few images per sensor."""
 
     def __init__(self, options: MotionOptions | None = None) -> None:
         """Start with no image remembered.
@@ -77,7 +85,7 @@ class MotionPredictor:
         """
         self.options = options or MotionOptions()
         self._search = flow_backend(self.options.backend)
-        self._last: dict[str, _Frame] = {}
+        self._past: dict[str, list[_Frame]] = {}  # earliest first
 
     def update(
         self,
@@ -105,47 +113,62 @@ class MotionPredictor:
         """
         started = time.perf_counter()
         frame = _frame(timestamp, image, depth, intrinsics, world_from_cam)
-        last = self._last.get(sensor)
-        if last is not None and not frame.timestamp > last.timestamp:
+        past = self._past.get(sensor, [])
+        if past and not frame.timestamp > past[-1].timestamp:
             raise InputError(
-                f"The image of {sensor} at {frame.timestamp} s is not later than its last at {last.timestamp} s.",
+                f"The image of {sensor} at {frame.timestamp} s is not later than its last at {past[-1].timestamp} s.",
                 "Give the images of a sensor in their order.",
             )
-        self._last[sensor] = frame
-        if last is None or last.image.shape != frame.image.shape or timestamp - last.timestamp > self.options.max_gap:
+        if past and (
+            past[-1].image.shape != frame.image.shape or frame.timestamp - past[-1].timestamp > self.options.max_gap
+        ):
+            past = []
+        self._past[sensor] = [*past, frame][-self.options.earlier :]
+        if not past:
             return _nothing(frame.depth.shape, time.perf_counter() - started)
         trusted = (frame.depth > 0) & _confident(confidence, frame.depth.shape, self.options.low_confidence)
-        return self._compare(frame, last, trusted, started)
+        return self._judge(frame, past, trusted, started)
 
-    def _compare(self, frame: _Frame, last: _Frame, trusted: np.ndarray, started: float) -> Motion:
-        there, back = _camera_flow(frame, last), _camera_flow(last, frame)
-        flow = optical_flow(frame.image, last.image, self._search, initial=there.flow.numpy())
-        flow_back = optical_flow(last.image, frame.image, self._search, initial=back.flow.numpy())
+    def _judge(self, frame: _Frame, past: list[_Frame], trusted: np.ndarray, started: float) -> Motion:
+        view, evidence = self._compare(frame, past[-1], trusted)
+        score, known = evidence.score, evidence.known
+        recent = [each for each in past if frame.timestamp - each.timestamp <= self.options.span]
+        if recent and recent[0] is not past[-1]:
+            _, before = self._compare(frame, recent[0], trusted)
+            score, known = np.maximum(score, before.score), known | before.known
+        if self.options.refiner == "none":
+            dynamic = known & (score > self.options.threshold)
+        else:
+            dynamic = refine(score, known, frame.image, frame.depth, self.options.classic)
+        return Motion(dynamic, score, view.flow, view.camera_flow, known, True, time.perf_counter() - started)
+
+    def _compare(self, frame: _Frame, other: _Frame, trusted: np.ndarray) -> tuple[View, Evidence]:
+        """Evidence of motion between an image and an earlier one."""
+        there, back = _camera_flow(frame, other), _camera_flow(other, frame)
+        flow = optical_flow(frame.image, other.image, self._search, initial=there.flow.numpy())
+        flow_back = optical_flow(other.image, frame.image, self._search, initial=back.flow.numpy())
         view = View(
             flow,
             there.flow.numpy(),
             there.stretch.numpy(),
             there.depth.numpy(),
             trusted & there.valid.numpy(),
-            last.intrinsics,
+            other.intrinsics,
+            frame.image,
+            other.image,
         )
-        evidence = motion_score(view, flow_back, last.depth, self.options.noise)
-        if self.options.refiner == "none":
-            dynamic = evidence.known & (evidence.score > self.options.threshold)
-        else:
-            dynamic = refine(evidence.score, evidence.known, frame.image, frame.depth, self.options.classic)
-        seconds = time.perf_counter() - started
-        return Motion(dynamic, evidence.score, flow, view.camera_flow, evidence.known, True, seconds)
+        return view, motion_score(view, flow_back, other.depth, self.options.noise)
 
     def forget(self, sensor: str) -> None:
         """The next image of a sensor is a first one again."""
-        self._last.pop(sensor, None)
+        self._past.pop(sensor, None)
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that the next :meth:`update` depends on, as ``sensor.field`` -> array."""
+        """All that the next :meth:`update` depends on, as ``sensor.place.field`` -> array; place 0 is the earliest."""
         return {
-            f"{sensor}.{name}": np.asarray(getattr(frame, name))
-            for sensor, frame in self._last.items()
+            f"{sensor}.{place}.{name}": np.asarray(getattr(frame, name))
+            for sensor, past in self._past.items()
+            for place, frame in enumerate(past)
             for name in _Frame.__dataclass_fields__
         }
 
@@ -155,32 +178,32 @@ class MotionPredictor:
         Raises:
             InputError: the state is damaged.
         """
-        frames: dict[str, dict[str, np.ndarray]] = {}
+        frames: dict[tuple[str, str], dict[str, np.ndarray]] = {}
         for key, value in state.items():
-            sensor, _, name = key.rpartition(".")
-            frames.setdefault(sensor, {})[name] = np.asarray(value)
-        restored = {}
-        for sensor, parts in frames.items():
+            sensor, place, name = ("", "", "", *key.rsplit(".", 2))[-3:]
+            frames.setdefault((sensor, place), {})[name] = np.asarray(value)
+        restored: dict[str, list[_Frame]] = {}
+        for (sensor, _), parts in sorted(frames.items()):
             if set(parts) != set(_Frame.__dataclass_fields__):
                 raise InputError(f"The saved motion state of {sensor!r} is not complete.", "Save the stream again.")
-            restored[sensor] = _frame(
-                float(parts["timestamp"]),
-                parts["image"],
-                parts["depth"],
-                parts["intrinsics"],
-                parts["world_from_cam"],
-            )
-        self._last = restored
+            timestamp, *arrays = (parts[name] for name in _Frame.__dataclass_fields__)
+            restored.setdefault(sensor, []).append(_frame(float(timestamp), *arrays))
+        self._past = {
+            sensor: sorted(past, key=lambda frame: frame.timestamp)[-self.options.earlier :]
+            for sensor, past in restored.items()
+        }
 
 
-def _frame(timestamp: float, image: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, pose: np.ndarray) -> _Frame:
+def _frame(
+    timestamp: float, image: np.ndarray, depth: np.ndarray, intrinsics: np.ndarray, world_from_cam: np.ndarray
+) -> _Frame:
     image, depth = np.asarray(image), np.asarray(depth, np.float32)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or depth.shape != image.shape[:2]:
         raise InputError(
             f"An image of {image.shape} ({image.dtype}) and a depth of {depth.shape} do not belong together.",
             "Give an RGB image of type uint8 and a depth of the same height and width.",
         )
-    intrinsics, pose = np.asarray(intrinsics, np.float64), np.asarray(pose, np.float64)
+    intrinsics, pose = np.asarray(intrinsics, np.float64), np.asarray(world_from_cam, np.float64)
     if intrinsics.shape != (3, 3) or pose.shape != (4, 4) or not np.isfinite(pose).all():
         raise InputError("Intrinsics or pose are no finite matrices of 3x3 and 4x4.", "Give one of each per image.")
     known = np.isfinite(depth) & (depth > 0)

@@ -7,8 +7,10 @@ The optical flow of a still point differs from its camera flow for four reasons,
 * an error of the pose or of the scale makes a smooth field: it is fitted robustly and removed (:func:`global_error`);
 * where the point is hidden in the other image the flow is arbitrary: forward and backward flow disagree there.
 
-What remains is a Mahalanobis distance. A second, independent witness needs no flow: where image b sees *through* a
-point of image a, to something further away, that point has come there since (:func:`seen_through`).
+What remains is a Mahalanobis distance. It counts only where the photos prefer the flow to the still world: beside a
+car the regularised flow of a plain road is dragged along, but the road looks the same without that. A second,
+independent witness needs no flow: where image b sees *through* a point of image a, to something further away, that
+point has come there since (:func:`seen_through`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from scipy import ndimage
 
 from worldline.scene.motion.sampling import grid, inside, sample
@@ -24,6 +26,8 @@ from worldline.scene.motion.sampling import grid, inside, sample
 _ROUNDS = 6  # of reweighted least squares
 _SAMPLES = 4000  # pixels that take part in a fit
 _MAD = 1.4826  # median absolute deviation -> standard deviation of a Gaussian
+_STILL = 2.0  # standard deviations below which the photos need not be asked
+_SURE = 3.0  # standard deviations of seeing through that need no flow
 _CAUCHY = 2.385  # 95 % efficiency for Gaussian noise
 
 
@@ -37,6 +41,7 @@ class NoiseModel:
     flow: float = 0.5  # pixels of flow noise
     flow_shear: float = 0.05  # additional noise, as a share of the change of the camera flow within three pixels
     depth: float = 0.03  # relative error of the depth between two images of a sensor
+    photo: float = 2.0  # grey levels by which the flow must explain a 3 x 3 patch better than a still world does
     most_flow: float = 3.0  # pixels; more than this is no noise
     most_depth: float = 0.4
 
@@ -62,6 +67,8 @@ class View:
     depth_there: Float32[np.ndarray, "height width"]  # of the own points along the other camera's axis
     valid: Bool[np.ndarray, "height width"]
     intrinsics: Float64[np.ndarray, "3 3"]  # of the other image
+    image: UInt8[np.ndarray, "height width 3"] | None = None  # RGB; without both images the photos are not asked
+    image_there: UInt8[np.ndarray, "height width 3"] | None = None
 
 
 def motion_score(
@@ -96,8 +103,21 @@ def motion_score(
     variance = flow_noise**2 + shear**2
     distance = across**2 / variance + along**2 / (variance + (depth_noise * stretch) ** 2)
     through = seen_through(view, depth_other, noise)
-    score = np.sqrt(np.where(seen, distance, 0.0) + through**2)
-    return Evidence(score.astype(np.float32), seen | (through > 0), residual, flow_noise, depth_noise)
+    distance = np.sqrt(np.where(seen, distance, 0.0))
+    seen &= (distance < _STILL) | (_photo_gain(view, residual) > noise.photo) | (through > _SURE)
+    score = np.hypot(np.where(seen, distance, 0.0), through)
+    return Evidence(score.astype(np.float32), seen | (through > _STILL), residual, flow_noise, depth_noise)
+
+
+def _photo_gain(view: View, residual: Float32[np.ndarray, "height width 2"]) -> Float32[np.ndarray, "height width"]:
+    """Grey levels by which the flow explains the photo better than a still world, mean of 3 x 3 pixels."""
+    if view.image is None or view.image_there is None:
+        return np.full(view.valid.shape, np.inf, np.float32)
+    here, there = view.image.astype(np.float32), view.image_there.astype(np.float32)
+    places = grid(*view.valid.shape) + view.flow
+    error = np.abs(here - sample(there, places)).mean(-1)
+    still = np.abs(here - sample(there, places - residual)).mean(-1)
+    return ndimage.uniform_filter(still - error, 3, mode="nearest")
 
 
 def seen_through(

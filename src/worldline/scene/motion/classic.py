@@ -15,12 +15,12 @@ from worldline.scene.motion.superpixels import Superpixels, superpixels
 class ClassicOptions:
     """Thresholds of the classical refiner, chosen on validation streets of ``worlds`` (docs/motion.md)."""
 
-    seed: float = 6.0  # standard deviations from which a pixel may found an object
-    grow: float = 2.5  # from which it may join one
+    seed: float = 4.0  # standard deviations from which a pixel may found an object
+    grow: float = 2.0  # from which it may join one
     seed_share: float = 0.5  # of a region's pixels that are seeds, to found an object
     grow_share: float = 0.5  # of a region's known pixels, to join one
     surrounded: float = 0.6  # share of a border that lies on the object, for a region about which nothing is known
-    depth_step: float = 0.06  # mean change of log depth across a border that stops growth
+    depth_step: float = 0.05  # mean change of log depth across a border that stops growth
     side: int = 6  # pixels of a superpixel
     least: float = 0.0008  # share of the image that an object has at least
 
