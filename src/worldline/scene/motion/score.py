@@ -174,10 +174,10 @@ def global_error(
         length = np.linalg.norm(left, axis=-1) * base
         scale = max(1.0, _MAD * float(np.median(length)) / 1.2)
         weight = base**2 / (1.0 + (length / (_CAUCHY * scale)) ** 2)
-        normal = np.einsum("nip,n,niq->pq", design, weight, design)
-        pull = np.einsum("nip,n,ni->p", design, weight, target)
+        weighted = (design * weight[:, None, None]).reshape(-1, parameters).T
+        normal, pull = weighted @ design.reshape(-1, parameters), weighted @ target.reshape(-1)
         solution = np.linalg.solve(normal + 1e-3 * np.trace(normal) / parameters * np.eye(parameters), pull)
-    return ((columns / size) @ solution).astype(np.float32)
+    return (columns @ (solution / size).astype(np.float32)).astype(np.float32)
 
 
 def _columns(view: View) -> Float32[np.ndarray, "height width 2 parameter"]:
@@ -185,15 +185,16 @@ def _columns(view: View) -> Float32[np.ndarray, "height width 2 parameter"]:
     height, width = view.valid.shape
     there = grid(height, width) + view.camera_flow
     k = view.intrinsics
-    x = np.clip((there[..., 0] - k[0, 2]) / k[0, 0], -4, 4)
-    y = np.clip((there[..., 1] - k[1, 2]) / k[1, 1], -4, 4)
+    x = np.clip((there[..., 0] - float(k[0, 2])) / float(k[0, 0]), -4, 4)
+    y = np.clip((there[..., 1] - float(k[1, 2])) / float(k[1, 1]), -4, 4)
     near = np.where(view.valid, view.depth_there, np.inf)
     middle = float(np.median(near[np.isfinite(near)])) if np.isfinite(near).any() else 1.0
     inverse = np.clip(middle / np.where(view.valid, view.depth_there, np.inf), 0, 20)
-    zero = np.zeros_like(x)
-    across, down = np.linspace(-1, 1, width)[None], np.linspace(-1, 1, height)[:, None]
-    u = np.stack([-x * y, 1 + x * x, -y, inverse, zero, -x * inverse], -1) * k[0, 0]
-    v = np.stack([-(1 + y * y), x * y, x, zero, inverse, -y * inverse], -1) * k[1, 1]
+    inverse, zero = inverse.astype(np.float32), np.zeros_like(x)
+    across = np.linspace(-1, 1, width, dtype=np.float32)[None]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    u = np.stack([-x * y, 1 + x * x, -y, inverse, zero, -x * inverse], -1) * float(k[0, 0])
+    v = np.stack([-(1 + y * y), x * y, x, zero, inverse, -y * inverse], -1) * float(k[1, 1])
     depth = view.stretch[..., None] * np.stack([across + 0 * down, down + 0 * across, 1 + 0 * x], -1)[..., None, :]
     return np.concatenate([np.stack([u, v], -2), depth], -1).astype(np.float32)
 
