@@ -1,11 +1,11 @@
-"""``worldline bench``: speed and memory of one pass beside pairs + global alignment, and speed of the worlds."""
+"""``worldline bench``: speed and memory of one pass and of streams, beside global alignment, and of the worlds."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -62,11 +62,53 @@ class Worlds:
     """Also write the records as JSON."""
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Latency per step and memory of a stream; --compare: beside pairs + global alignment over the same images."""
+
+    model: str = "driv3r-mini"
+    """A model with a memory; random weights of the same size when it is not there."""
+    published_size: bool = False
+    """Measure the released sizes with random weights instead."""
+    cameras: tuple[int, ...] = (1, 3, 6)
+    """Numbers of cameras, 1 to 6 each."""
+    steps: int = 200
+    """Pushes per number of cameras, 8 or more."""
+    images: Literal["street", "noise"] = "street"
+    """What the cameras see: a rendered street, forwards and backwards in turn, or random pixels."""
+    size: tuple[int, int] | None = None
+    """Height and width of the photos; by default those that the network takes as they are."""
+    motion: bool = True
+    """Also find what moves."""
+    preview: bool = True
+    """Also answer for the image just pushed, at the price of one head."""
+    keep: int = 1
+    """Steps whose results the session keeps; a session of yours keeps 64 unless told otherwise."""
+    compare: bool = False
+    """Compare with pairs + global alignment instead."""
+    frames: tuple[int, ...] = (5, 10, 20, 30)
+    """With --compare: numbers of images of one camera."""
+    rig_steps: int = 5
+    """With --compare: also so many steps of six cameras; 0 leaves that out."""
+    iterations: int = 300
+    """With --compare: steps of global alignment."""
+    repeats: int = 3
+    """With --compare: runs of the stream; their median is reported."""
+    threads: int = 2
+    """Processor threads."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the records as JSON."""
+
+
 def run(argv: list[str]) -> int:
     """Parse the arguments and measure."""
     arguments = tyro.extras.subcommand_cli_from_dict(
-        {"single-pass": SinglePass, "memory": Memory, "worlds": Worlds}, args=argv, prog="worldline bench"
+        {"single-pass": SinglePass, "memory": Memory, "worlds": Worlds, "stream": Stream},
+        args=argv,
+        prog="worldline bench",
     )
+    if isinstance(arguments, Stream):
+        return _stream(arguments)
     if isinstance(arguments, Worlds):
         return _worlds(arguments)
     return _single_pass(arguments) if isinstance(arguments, SinglePass) else _memory(arguments)
@@ -122,6 +164,53 @@ def _worlds(arguments: Worlds) -> int:
         compile=arguments.compile,
     )
     console().print(markdown_table(records))
+    if arguments.out:
+        write_json(arguments.out, records)
+    return 0
+
+
+def _stream(arguments: Stream) -> int:
+    from worldline.cli.common import check_positive, console, markdown_table
+    from worldline.eval import stream_bench
+    from worldline.files import write_json
+
+    check_positive(threads=arguments.threads, steps=arguments.steps, keep=arguments.keep)
+    check_positive(
+        cameras=min(arguments.cameras, default=0), iterations=arguments.iterations, repeats=arguments.repeats
+    )
+    network = stream_bench.NetworkChoice(arguments.model, arguments.published_size)
+    network.check()
+    size = arguments.size or ((224, 398) if arguments.published_size else (128, 224))
+    show = {"street": stream_bench.street_drive, "noise": stream_bench.noise_drive}[arguments.images]
+    items = [stream_bench.Item(1, count) for count in arguments.frames]
+    items += [stream_bench.Item(6, arguments.rig_steps)] if arguments.rig_steps else []
+    out = console()
+    drive = show(size, instants=max(8, *(item.steps for item in items)) if arguments.compare else 8)
+    out.print(f"{network.label}; {drive.kind}, {size[0]}x{size[1]} pixels; {arguments.threads} threads")
+    if arguments.compare:
+        records = stream_bench.compare_alignment(
+            network,
+            drive,
+            items,
+            iterations=arguments.iterations,
+            repeats=arguments.repeats,
+            threads=arguments.threads,
+            report=lambda record: out.print(json.dumps(record)),
+        )
+        out.print(markdown_table(stream_bench.alignment_table(records)))
+    else:
+        records = stream_bench.measure_latency(
+            network,
+            drive,
+            arguments.cameras,
+            steps=arguments.steps,
+            motion=arguments.motion,
+            preview=arguments.preview,
+            keep=arguments.keep,
+            threads=arguments.threads,
+            report=lambda record: out.print(json.dumps(record)),
+        )
+        out.print(markdown_table(stream_bench.latency_table(records)))
     if arguments.out:
         write_json(arguments.out, records)
     return 0

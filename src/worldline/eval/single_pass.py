@@ -100,22 +100,22 @@ class PeakMemory:
     """Peak resident memory of this process above what it had at the start, sampled every few milliseconds."""
 
     def __enter__(self) -> PeakMemory:
-        self.start, self.peak, self._stop = _resident(), 0, threading.Event()
+        self.start, self.peak, self._stop = resident_bytes(), 0, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
 
     def _watch(self) -> None:
         while not self._stop.wait(0.005):
-            self.peak = max(self.peak, _resident() - self.start)
+            self.peak = max(self.peak, resident_bytes() - self.start)
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.peak = max(self.peak, _resident() - self.start)
+        self.peak = max(self.peak, resident_bytes() - self.start)
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
     """Resident bytes now; where the system does not tell, the highest so far."""
     pages = Path("/proc/self/statm")
     if pages.exists():
