@@ -73,10 +73,13 @@ def plan_memory(
 
 def parameter_bytes(config: PointmapConfig) -> int:
     """Size of the float32 weights."""
-    from worldline.models.config import Dust3rConfig
+    from worldline.models.config import Driv3rConfig, Dust3rConfig
     from worldline.weights import count_parameters
 
-    return FLOAT_BYTES * count_parameters("dust3r" if isinstance(config, Dust3rConfig) else "mvdust3r", config)
+    family = "driv3r" if isinstance(config, Driv3rConfig) else "mvdust3r"
+    if family != "driv3r" and isinstance(config, Dust3rConfig):
+        family = "dust3r"
+    return FLOAT_BYTES * count_parameters(family, config)
 
 
 def trunk_bytes(config: PointmapConfig, views: int, height: int, width: int, references: int, device: str) -> int:
