@@ -64,6 +64,20 @@ def test_the_export_is_a_model(trained: Path) -> None:
     assert worldline.load(str(trained / "export")).name == "tiny"
 
 
+def test_a_stream_model_learns_in_seconds(tmp_path: Path) -> None:
+    folder, threads = tmp_path / "run", torch.get_num_threads()
+    assert run("driv3r-tiny", "-o", folder, "--corrupt", "noise=0.05") == 0
+    torch.set_num_threads(threads)
+    steps = log_of(folder)
+    assert steps[-1]["error"] < 0.8 * steps[0]["error"] and steps[-1]["skipped"] == 0
+    assert {step["stage"] for step in steps} == {0, 1}
+    assert log_of(folder, "validation")[-1]["streams"] == 6
+    model, info = load_model(folder / "export")
+    assert info.family == "driv3r" and info.license == "Apache-2.0" and info.card["supervision"] == "noise=0.05"
+    with torch.inference_mode():
+        assert torch.isfinite(model(torch.zeros(1, 3, 3, 32, 64)).final.points).all()
+
+
 def test_a_run_is_not_overwritten_by_mistake(trained: Path, capsys: pytest.CaptureFixture) -> None:
     before = (trained / "checkpoint.pt").read_bytes()
     assert "--resume" in refused(capsys, "tiny", "-o", trained)
@@ -90,6 +104,10 @@ def test_a_run_is_not_overwritten_by_mistake(trained: Path, capsys: pytest.Captu
         (("mini", "--producers", -1), "0 or more"),
         (("mini", "--max-gigabytes", 0), "above 0"),
         (("mini", "--render-device", "gpu"), "gpu"),
+        (("tiny", "--corrupt", "bias=0.1"), "stream recipes"),
+        (("driv3r-tiny", "--corrupt", "fog=0.1"), "no error of depth"),
+        (("driv3r-tiny", "--init", "mvdust3r-plus-mini"), "does not fit"),
+        (("driv3r-mini", "--pool", "nothing", "--producers", 0), "--rig"),
     ],
 )
 def test_mistakes_get_a_remedy(
@@ -107,7 +125,7 @@ def test_without_lightning_the_pip_command_is_named(
     assert "pip install 'worldline[train]'" in refused(capsys, "tiny", "-o", tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["mvdust3r-plus-mixed", "mini-cuda"])
+@pytest.mark.parametrize("name", ["mvdust3r-plus-mixed", "mini-cuda", "driv3r"])
 def test_dry_run_says_shapes_and_memory_and_leaves_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

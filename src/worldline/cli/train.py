@@ -53,6 +53,8 @@ class Train:
     """Start from these weights (an id, a folder or a file); "none" starts from nothing."""
     layouts: str | None = None
     """Kinds of worlds with weights, like rooms=2,objects=1. Default: the recipe's."""
+    corrupt: str | None = None
+    """Stream recipes: errors of the depth that is learned from, like bias=0.1,holes=0.2. Default: none, exact depth."""
     pool: str | None = None
     """Folder of rendered scenes; "none" renders every scene when it is needed. Default: OUT/pool, where recipes
     have one."""
@@ -104,7 +106,8 @@ def run(argv: list[str]) -> int:
     with producing(arguments, recipe, producers if recipe.pool is not None else 0, limit, first) as recipe:
         weights = train(recipe, arguments.resume)
     if first:
-        console().print(f"weights: {weights}\nuse them: worldline reconstruct PHOTOS -o OUT --model {weights}")
+        use = "stream LOG" if recipe.kind == "stream" else "reconstruct PHOTOS"
+        console().print(f"weights: {weights}\nuse them: worldline {use} -o OUT --model {weights}")
     return 0
 
 
@@ -130,6 +133,10 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
         changes["layouts"] = parse_layouts(arguments.layouts)
     if arguments.init is not None:
         changes["init"] = None if arguments.init == "none" else arguments.init
+    if arguments.corrupt is not None:
+        if recipe.kind != "stream":
+            raise InputError("--corrupt is for stream recipes.", "Leave it away, or take a recipe like driv3r-mini.")
+        changes["corrupt"] = arguments.corrupt
     if arguments.pool is not None:
         changes["pool"] = None if arguments.pool == "none" else Path(arguments.pool)
     if not arguments.dry_run:

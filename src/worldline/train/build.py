@@ -60,8 +60,8 @@ def build_model(recipe: TrainRecipe) -> MVDust3r:
 def start_from(model: Pointmapper, source: str, new_parts: tuple[str, ...] = NEW_PARTS) -> ModelInfo:
     """Take over all weights that a checkpoint shares with the network; returns what is known about the checkpoint.
 
-    A pairwise DUSt3R gives encoder, both decoders and both heads. ``new_parts``, here what only the multi-view models
-    have (image skip, fusion blocks, Gaussian heads), keep their fresh start, which changes nothing before it is trained.
+    A pairwise DUSt3R gives encoder, both decoders and both heads. ``new_parts`` keep their fresh start, which changes
+    nothing before it is trained; here they are what only the multi-view models have (image skip, fusion, Gaussians).
 
     Raises:
         InputError: sizes differ, or the checkpoint lacks something that is no new part.

@@ -127,7 +127,7 @@ def shrink_pixels(
     blocks = [
         (..., slice(row, None, factor), slice(column, None, factor)) for row, column in np.ndindex(factor, factor)
     ]
-    colors = sum(images[*block, slice(None)].astype(np.uint16) for block in blocks)
+    colors = np.add.reduce([images[*block, slice(None)].astype(np.uint16) for block in blocks])
     with np.errstate(divide="ignore"):
         inverse = np.where(np.isfinite(depth) & (depth > 0), 1 / depth.astype(np.float32), np.float32(0))
     parts = [inverse[block] for block in blocks]

@@ -6,7 +6,7 @@ is traced with fake tensors: what autograd would keep is counted byte by byte, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -85,8 +85,16 @@ def plan_run(recipe: TrainRecipe, devices: int = 1, sharded: bool = False) -> Ru
     inside = sum(map(_count, blocks))
     total = _count(network)
     largest = max([total - inside, *map(_count, blocks)])
-    stages = tuple(_plan_stage(recipe, stage) for stage in recipe.stages)
+    traced: dict[tuple[object, ...], StagePlan] = {}  # stages of the same shape are traced once
+    for stage in recipe.stages:
+        if _shape(recipe, stage) not in traced:
+            traced[_shape(recipe, stage)] = _plan_stage(recipe, stage)
+    stages = tuple(replace(traced[_shape(recipe, stage)], stage=stage) for stage in recipe.stages)
     return RunPlan(total, devices, sharded, largest, stages, recipe)
+
+
+def _shape(recipe: TrainRecipe, stage: Stage) -> tuple[object, ...]:
+    return task_of(recipe).example(recipe, stage).images, stage.references
 
 
 def _count(module: nn.Module) -> int:

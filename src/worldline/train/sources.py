@@ -23,6 +23,7 @@ from worldline.train import data
 from worldline.train.data import PosedImages
 from worldline.train.produce import layout_of
 from worldline.train.recipes import TrainRecipe
+from worldline.train.tasks import task_of
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,7 @@ _POOL_REFRESH_SECONDS = 20.0
 ATTEMPTS = 8  # seeds in a row, where some have no place for the cameras
 
 
-Scene = TypeVar("Scene", covariant=True)
-Item = TypeVar("Item")
+Scene = TypeVar("Scene")
 
 
 class Source(Protocol[Scene]):
@@ -52,7 +52,7 @@ def open_source(recipe: TrainRecipe) -> Source[PosedImages]:
     return WorldSource(recipe) if recipe.pool is None else PoolSource(recipe)
 
 
-class Pool(ABC, Generic[Item]):
+class Pool(ABC, Generic[Scene]):
     """Scenes that :mod:`worldline.train.data` rendered; new files are noticed while the training goes on."""
 
     def __init__(self, recipe: TrainRecipe) -> None:
@@ -63,14 +63,14 @@ class Pool(ABC, Generic[Item]):
         self._lock = threading.Lock()
 
     @abstractmethod
-    def read(self, path: Path) -> Item:
+    def read(self, path: Path) -> Scene:
         """One scene."""
 
     @abstractmethod
-    def validation(self) -> list[Item]:
+    def validation(self) -> list[Scene]:
         """The scenes of the validation pool."""
 
-    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Item]:
+    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Scene]:
         """Recent scenes are a little more likely, so that new material is seen soon after it arrives."""
         files = self._present(size)
         return [self.read(files[_draw_index(len(files), rng)]) for _ in range(count)]
@@ -94,9 +94,10 @@ class Pool(ABC, Generic[Item]):
                 files = data.pool_files(folder)
                 self._files[folder] = time.monotonic(), files
         if not files:
+            options = " ".join(task_of(self.recipe).producer(self.recipe))
             raise InputError(
                 f"The training pool {folder} holds no scenes.",
-                f"Fill it: python -m worldline.train.data {folder}",
+                f"Fill it: python -m worldline.train.data {folder} {options}",
             )
         return files
 

@@ -65,7 +65,9 @@ class Example(NamedTuple):
 class Task(Protocol):
     """Everything of a run that depends on the kind of network."""
 
-    logged: tuple[str, ...]  # names of the figures of a step, beside the loss
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Names of the figures of a step, beside the loss."""
 
     def empty(self, recipe: Any) -> nn.Module:
         """The network of a recipe, without a start; build it where torch's default device says."""
@@ -217,9 +219,9 @@ class ViewTask:
 
     def card(self, recipe: TrainRecipe) -> dict[str, Any]:
         """See :class:`Task`."""
-        stages = recipe.stages
+        fewest, most = (pick(count for stage in recipe.stages for count in stage.views) for pick in (min, max))
         return {
             "citation": "Tang et al., MV-DUSt3R+: Single-Stage Scene Reconstruction from Sparse Views In 2 Seconds, "
             "arXiv 2412.06974 (the architecture)",
-            "views_per_sample": f"{min(stage.views[0] for stage in stages)} to {max(stage.views[1] for stage in stages)}",
+            "views_per_sample": f"{fewest} to {most}",
         }

@@ -22,14 +22,14 @@ def driv3r_tiny(output: Path) -> StreamRecipe:
     return StreamRecipe(
         output=output,
         scenes=2,
-        scene_views=4,
+        scene_views=3,
         model="driv3r-tiny",
         config=config,
         stages=(
-            StreamStage(until=0.8, size=32, views=(3, 4), sensors=(1, 2), views_per_step=12),
-            StreamStage(until=1.0, size=32, views=(3, 4), sensors=(2, 3), views_per_step=12, focus=0.3),
+            StreamStage(until=0.8, size=32, views=(2, 3), sensors=(1, 2), views_per_step=12, keep=(0.6, 1.0)),
+            StreamStage(until=1.0, size=32, views=(3, 3), sensors=(2, 3), views_per_step=12, focus=0.3),
         ),
-        steps=120,
+        steps=60,
         learning_rate=3e-3,
         warmup_steps=10,
         ema_decay=0.98,

@@ -2,8 +2,8 @@
 
 One safetensors file per drive, named after layout and seed like the scenes of :mod:`worldline.train.data`::
 
-    images [T,S,H,W,3] uint8 · depth [T,S,H,W] float16, metres along the optical axis, 0 = invalid · dynamic [T,S,H,W] bool
-    intrinsics [S,3,3] · world_from_cam [T,S,4,4] float32 · times [T] float64, seconds
+    images [T,S,H,W,3] uint8 · depth [T,S,H,W] float16, metres along the optical axis, 0 = invalid
+    dynamic [T,S,H,W] bool · intrinsics [S,3,3] · world_from_cam [T,S,4,4] float32 · times [T] float64, seconds
 
 Steps are in time order, sensors in ring order: counter-clockwise seen from above, so neighbours are adjacent and the
 last one is a neighbour of the first.

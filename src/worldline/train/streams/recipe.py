@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from worldline.errors import InputError
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.streams.drives import ASPECT, STEPS, wide_shape
+from worldline.train.supervision import Corruption
 
 if TYPE_CHECKING:
     from worldline.models.config import Driv3rConfig
@@ -50,7 +51,7 @@ class StreamRecipe(TrainRecipe):
     confidence_alpha: float = 0.4  # price of a low confidence (Driv3R, released code)
     final_confidence_alpha: float = 0.2  # reached linearly over the second half of the run
     farthest: float | None = None  # metres along the optical axis; what lies further is left out of the loss
-    corrupt: str = "none"  # errors of the supervision, see worldline.train.supervision
+    corrupt: str = "none"  # errors of the supervision, see worldline.train.supervision.Corruption: bias=0.1,holes=0.2
     skip_steps: float = 0.3  # share of the sequences that leave out every second step
     reverse: float = 0.0  # share of the sequences that run backwards in time
     validation_views: int = 5  # steps
@@ -65,6 +66,7 @@ class StreamRecipe(TrainRecipe):
         shares = [share for stage in self.stages for share in (stage.alone, stage.focus)]
         if not all(0 <= share <= 1 for share in (*shares, self.skip_steps, self.reverse)):
             raise InputError("alone, focus, skip_steps and reverse are shares.", "Give numbers from 0 to 1.")
+        Corruption.parse(self.corrupt)  # refuses what it does not know
         if self.aspect < 1:
             raise InputError(f"Images of aspect {self.aspect} are portraits.", "Streams are square or wide.")
 

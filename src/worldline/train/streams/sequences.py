@@ -5,9 +5,9 @@ As for still scenes, a *draft* is decided on the processor and *developed* on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Self
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from worldline.errors import InputError
 from worldline.train.batches import ColorChange
 from worldline.train.precise import turned
 from worldline.train.streams.drives import Drive, mirror_drive, shrink_drive
+from worldline.train.supervision import Corruption, corrupt
 
 _COLOR_SHARES = (0.95, 0.15)  # of a drive, of a single image: one car's cameras differ little, and little in time
 
@@ -37,8 +38,7 @@ class StreamBatch:
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        moved = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in moved.items() if isinstance(value, Tensor)})
+        return replace(self, **_changed(self, lambda part: part.to(device)))
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,13 @@ class StreamDraft:
         )
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
-        parts = {name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        colors = self.colors
-        if colors is not None:
-            moved = {name: change(value) for name, value in vars(colors).items() if isinstance(value, Tensor)}
-            colors = replace(colors, **moved)
-        return replace(self, **parts, colors=colors)
+        colors = None if self.colors is None else replace(self.colors, **_changed(self.colors, change))
+        return replace(self, **_changed(self, change), colors=colors)
+
+
+def _changed(parts: object, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """Fields that are tensors, changed."""
+    return {name: change(value) for name, value in vars(parts).items() if isinstance(value, Tensor)}
 
 
 def pointmaps(
@@ -119,6 +120,7 @@ class SequenceOptions:
     skip_steps: float = 0.0
     reverse: float = 0.0
     farthest: float | None = None
+    corruption: Corruption = field(default_factory=Corruption)
     augment: bool = True
 
 
@@ -131,19 +133,22 @@ def draw_sequences(drives: Sequence[Drive], options: SequenceOptions, rng: np.ra
     drawn = [draw_sequence(drive, options, rng) for drive in drives]
     around = options.sensors == drives[0].world_from_cam.shape[1] and options.sensors > 2  # the ring closes
     neighbors = None if rng.random() < options.alone else ring_neighbors(options.sensors, around)
-    poses = [start_frames(drive) for drive in drawn]
     rows = np.zeros((options.sensors, 0), int) if neighbors is None else neighbors
-    count = options.sensors * options.steps
+    rays, places = zip(*(start_frames(drive) for drive in drawn), strict=True)
+    views = options.sensors * options.steps
     return StreamDraft(
-        *(_stacked([getattr(drive, name).swapaxes(0, 1) for drive in drawn]) for name in ("images", "depth", "dynamic")),
-        *(_stacked([pose[part].astype(np.float32) for pose in poses]) for part in (0, 1)),
-        _stacked([relative_poses(drive.world_from_cam[0], rows).astype(np.float32) for drive in drawn]),
-        None if neighbors is None else torch.from_numpy(neighbors),
-        float(rng.uniform(*options.keep)),
-        bool(rng.random() < options.focus),
-        options.farthest,
-        ColorChange.draw(len(drawn), count, rng, _COLOR_SHARES) if options.augment else None,
-    )  # fmt: skip
+        images=_sensor_major(drive.images for drive in drawn),
+        depth=_sensor_major(corrupt(drive.depth, options.corruption, rng) for drive in drawn),
+        dynamic=_sensor_major(drive.dynamic for drive in drawn),
+        start_from_pixel=_single(rays),
+        start_from_cam=_single(places),
+        relative=_single([relative_poses(drive.world_from_cam[0], rows) for drive in drawn]),
+        neighbors=None if neighbors is None else torch.from_numpy(neighbors),
+        keep=float(rng.uniform(*options.keep)),
+        focused=bool(rng.random() < options.focus),
+        farthest=options.farthest,
+        colors=ColorChange.draw(len(drawn), views, rng, _COLOR_SHARES) if options.augment else None,
+    )
 
 
 def draw_sequence(drive: Drive, options: SequenceOptions, rng: np.random.Generator) -> Drive:
@@ -196,5 +201,10 @@ def start_frames(drive: Drive) -> tuple[Float[np.ndarray, "sensor step 3 3"], Fl
     return start_from_cam[..., :3, :3] @ cam_from_pixel, start_from_cam[..., :3, 3]
 
 
-def _stacked(parts: Sequence[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.stack(parts)))
+def _sensor_major(parts: Iterable[np.ndarray]) -> Tensor:
+    """Arrays [step, sensor, …] of drives as one tensor [drive, sensor, step, …]."""
+    return torch.from_numpy(np.ascontiguousarray(np.stack([part.swapaxes(0, 1) for part in parts])))
+
+
+def _single(parts: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(parts).astype(np.float32))

@@ -21,6 +21,7 @@ from worldline.train.streams.recipe import StreamRecipe, StreamStage
 from worldline.train.streams.sequences import SequenceOptions, StreamBatch, StreamDraft, draw_sequences, ring_neighbors
 from worldline.train.streams.sources import open_drives
 from worldline.train.streams.validation import score_streams
+from worldline.train.supervision import Corruption
 from worldline.train.tasks import Example, Figures
 
 _BACKWARD = 3  # forward and backward cost three times the forward pass
@@ -60,7 +61,7 @@ class StreamTask:
         assert isinstance(stage, StreamStage)
         options = SequenceOptions(
             request.views, request.sensors, recipe.shape(request.size), stage.alone, stage.keep, stage.focus,
-            recipe.skip_steps, recipe.reverse, recipe.farthest,
+            recipe.skip_steps, recipe.reverse, recipe.farthest, Corruption.parse(recipe.corrupt),
         )  # fmt: skip
         return draw_sequences(source.draw(rng, request.scenes, request.size), options, rng)
 
@@ -101,13 +102,13 @@ class StreamTask:
     def card(self, recipe: StreamRecipe) -> dict[str, Any]:
         """See :class:`~worldline.train.tasks.Task`."""
         stages = recipe.stages
-        fewest, most = (f(stage.views[i] for stage in stages) for i, f in ((0, min), (1, max)))
+        steps = [count for stage in stages for count in stage.views]
+        cameras = [count for stage in stages for count in stage.sensors]
         height, width = recipe.shape(stages[-1].sizes[-1])
         return {
             "citation": "Fei et al., Driv3R: Learning Dense 4D Reconstruction for Autonomous Driving, arXiv 2412.06777 "
             "(the architecture)",
-            "views_per_sample": f"{fewest} to {most} steps of {min(stage.sensors[0] for stage in stages)} to "
-            f"{max(stage.sensors[1] for stage in stages)} cameras",
+            "views_per_sample": f"{min(steps)} to {max(steps)} steps of {min(cameras)} to {max(cameras)} cameras",
             "image_shape": [height, width],
             "supervision": "exact" if recipe.corrupt == "none" else recipe.corrupt,
         }

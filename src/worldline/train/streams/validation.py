@@ -1,4 +1,4 @@
-"""How good a stream model is on drives: depth with one scale per stream, points, and what a constant depth would give."""
+"""How good a stream model is on drives: depth and points with one scale per stream, beside a constant depth."""
 
 from __future__ import annotations
 
