@@ -41,8 +41,8 @@ def test_two_objects_cross_with_their_velocities() -> None:
         push(tracker, t, a=seen((-5 + 10 * t, 0, 20), (5 - 10 * t, 3.5, 22)))
     first, second = sorted(tracker.objects(), key=lambda o: o.centers[0, 0])
     assert first.timestamps.shape == (10,) and np.ptp(first.centers[:, 1]) < 0.1
-    assert first.velocity[-1] == pytest.approx([10, 0, 0], abs=1e-6)
-    assert second.velocity[-1] == pytest.approx([-10, 0, 0], abs=1e-6)
+    assert first.velocities[-1] == pytest.approx([10, 0, 0], abs=1e-6)
+    assert second.velocities[-1] == pytest.approx([-10, 0, 0], abs=1e-6)
     assert first.size == pytest.approx([2, 2, 0], abs=0.3)
     assert first.id != second.id
 

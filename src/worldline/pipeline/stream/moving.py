@@ -11,7 +11,6 @@ import numpy as np
 from worldline.pipeline.stream.assembly import Moving
 from worldline.pipeline.stream.results import SensorResult
 from worldline.scene.motion import MotionOptions, MotionPredictor, ObjectTracker
-from worldline.scene.motion import MovingObject as TrackedObject
 from worldline.types import MovingObject
 
 _KEPT_OBJECTS = 1000  # ended ones that a session can still return
@@ -45,7 +44,7 @@ class MotionWatch:
                 {name: results[name].points for name in masks},
                 {name: results[name].camera.world_from_cam for name in masks},
             )
-            self._ended += map(_record, ended)
+            self._ended += ended
         return found
 
     def forget(self, sensor: str) -> None:
@@ -54,7 +53,7 @@ class MotionWatch:
 
     def objects(self) -> tuple[MovingObject, ...]:
         """Objects that have ended, then those that are still seen."""
-        return (*self._ended, *map(_record, self._tracker.objects()))
+        return (*self._ended, *self._tracker.objects())
 
     def state(self) -> dict[str, np.ndarray]:
         """What masks depend on; objects begin anew after :meth:`restore`."""
@@ -76,14 +75,3 @@ class MotionWatch:
             confidence=result.confidence,
         )
         return Moving(motion.dynamic, motion.flow) if motion.known else Moving()
-
-
-def _record(found: TrackedObject) -> MovingObject:
-    return MovingObject(
-        found.id,
-        found.timestamps,
-        found.centers.astype(np.float32),
-        found.velocity.astype(np.float32),
-        found.size.astype(np.float32),
-        found.sensors,
-    )

@@ -6,7 +6,7 @@ from worldline.scene.motion.optical import FLOW_BACKENDS, Given, optical_flow, r
 from worldline.scene.motion.predictor import Motion, MotionOptions, MotionPredictor
 from worldline.scene.motion.sam2 import refine_sam2
 from worldline.scene.motion.score import Evidence, NoiseModel, View, motion_score
-from worldline.scene.motion.tracker import MovingObject, ObjectTracker, TrackerOptions
+from worldline.scene.motion.tracker import ObjectTracker, TrackerOptions
 
 __all__ = [
     "FLOW_BACKENDS",
@@ -17,7 +17,6 @@ __all__ = [
     "Motion",
     "MotionOptions",
     "MotionPredictor",
-    "MovingObject",
     "NoiseModel",
     "ObjectTracker",
     "TrackerOptions",

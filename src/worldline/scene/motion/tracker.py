@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from worldline.errors import InputError
+from worldline.types import MovingObject
 
 _BLOCKED = 1e9  # cost of a match that is out of reach
 
@@ -38,18 +39,6 @@ class Sighting:
     size: Float64[np.ndarray, "3"]  # extent of the middle 90 % of its visible points along the world's axes
     pixels: int
     sensors: frozenset[str]
-
-
-@dataclass(frozen=True)
-class MovingObject:
-    """An object over time. World frame; the centre is that of the visible surface."""
-
-    id: int
-    timestamps: Float64[np.ndarray, "n"]
-    centers: Float64[np.ndarray, "n 3"]
-    velocity: Float64[np.ndarray, "n 3"]  # units per second; 0 at a first sighting
-    size: Float64[np.ndarray, "3"]  # largest extent along the world's axes that was seen at once
-    sensors: tuple[str, ...]
 
 
 @dataclass
@@ -83,9 +72,9 @@ class _Track:
         return MovingObject(
             self.id,
             np.array(self.times[:count]),
-            np.stack([s.center for s in seen]),
-            np.stack(self.velocities[:count]),
-            np.max([s.size for s in seen], axis=0),
+            np.stack([s.center for s in seen]).astype(np.float32),
+            np.stack(self.velocities[:count]).astype(np.float32),
+            np.max([s.size for s in seen], axis=0).astype(np.float32),
             tuple(sorted(frozenset().union(*(s.sensors for s in seen)))),
         )
 
