@@ -83,6 +83,16 @@ class _Camera:
     images: int = 0  # of the fragment, up to the last image
 
 
+class _Described(NamedTuple):
+    """The images that a memory holds tokens of."""
+
+    keys: Tensor  # the memory's keys that this is about
+    numbers: Int[Tensor, "image"]
+    units: Float[Tensor, "image channel"]  # mean key of each, of length 1
+    row: Int[Tensor, "token"]  # of every token among the images
+    has_first: bool  # the first image, which defines the frame, is among them
+
+
 class _Pairs(NamedTuple):
     """Images of one size that go through the network as one batch."""
 
@@ -121,6 +131,7 @@ class RigStream:
         self.neighbors = {name: tuple((neighbors or {}).get(name, ())) for name in self.sensors}
         self.relative = dict(relative or {})
         self._cameras = {name: _Camera(self._new_memory()) for name in self.sensors}
+        self._described: dict[str, _Described] = {}  # of every camera's memory as it is now
 
     @torch.inference_mode()
     def step(
@@ -249,19 +260,29 @@ class RigStream:
         everything = torch.arange(len(memory), device=query.device)
         if count is None or not len(memory) or count == 0:
             return everything[: None if count is None else 0]
-        reader = self.model.reader
-        numbers, descriptors, row = image_descriptors(reader.key_norm(memory.keys[0]), memory.image[0])
-        if len(numbers) <= count:
+        described = self._describe(name)
+        if len(described.numbers) <= count:
             return everything
         if self.options.selection == "recent":
-            score = numbers.to(query.dtype)
+            score = described.numbers.to(query.dtype)
         else:
-            score = normalize(descriptors, dim=-1) @ normalize(reader.query_norm(query.float()).mean(0), dim=0)
-        if keep_first and int(numbers[0]) == 0:
-            score = score.index_fill(0, row.new_zeros(1), torch.inf)
-        kept = torch.zeros(len(numbers), dtype=torch.bool, device=query.device)
+            score = described.units @ normalize(self.model.reader.query_norm(query.float()).mean(0), dim=0)
+        if keep_first and described.has_first:
+            score = score.index_fill(0, described.row.new_zeros(1), torch.inf)
+        kept = torch.zeros(len(described.numbers), dtype=torch.bool, device=query.device)
         kept[score.topk(count).indices] = True
-        return everything[kept[row]]
+        return everything[kept[described.row]]
+
+    def _describe(self, name: str) -> _Described:
+        """The images in a camera's memory; found once per write, because the neighbours ask as well."""
+        memory, known = self._cameras[name].memory, self._described.get(name)
+        if known is None or known.keys is not memory.keys:  # a memory that changes gets new tensors
+            keys = self.model.reader.key_norm(memory.keys[0])
+            numbers, descriptors, row = image_descriptors(keys, memory.image[0])
+            first = int(numbers[0]) == 0
+            known = _Described(memory.keys, numbers, normalize(descriptors, dim=-1), row, first)
+            self._described[name] = known
+        return known
 
     def _tokens(self, name: str, sources: list[tuple[str, Int[Tensor, "token"]]]) -> tuple[Tensor, Tensor]:
         keys, values = [], []
