@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from stream_network import tiny_network
 from worldline import weights, worlds
 from worldline.cli import main
+from worldline.eval.streams import DriveSpec, StreamSettings
 from worldline.models.config import MVDust3rConfig
 from worldline.models.mvdust3r import MVDust3r
 
@@ -90,6 +93,55 @@ def test_a_sweep_writes_its_three_files(models: list[str], tmp_path: Path) -> No
     assert "worldline eval sweep views -n 1" in (tmp_path / "views.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model with a memory."""
+    folder = tmp_path_factory.mktemp("memory") / "tiny"
+    weights.save_model(tiny_network(), folder, card={"name": "tiny-mini", "license": "Apache-2.0", "image_size": 224})
+    return str(folder)
+
+
+@pytest.fixture
+def small_drives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drives of few pixels by two cameras."""
+    small = partial(StreamSettings, height=32, width=48)
+    monkeypatch.setattr("worldline.eval.streams.StreamSettings", small)
+    monkeypatch.setattr(
+        "worldline.eval.streams.sweeps.DriveSpec",
+        lambda seed, **fields: DriveSpec(seed, **{**fields, "steps": 3, "height": 32, "width": 48,
+                                                  "sensors": ("CAM_FRONT", "CAM_FRONT_LEFT")}),
+    )  # fmt: skip
+
+
+def test_a_model_with_a_memory_is_measured_on_streams(
+    remembering: str, small_drives: None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ("street", "--model", remembering, "-n", 1, "--steps", 3, "--cache", tmp_path / "drives")
+    assert run(*arguments, "--no-plot", "--gallery", "-o", tmp_path / "out") == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["streams.jpg", "streams.json", "streams.md"]
+    content = json.loads((tmp_path / "out" / "streams.json").read_text())
+    assert content["command"].startswith("worldline eval street --model")
+    assert content["steps"] == 3
+    assert next(iter(content["means"])) == "tiny-mini"
+    shown = capsys.readouterr().out
+    assert "tiny-mini, temporal memory only" in shown
+    assert "sq_rel_released" in shown
+    assert len(list((tmp_path / "drives").iterdir())) == 1
+
+
+def test_a_sweep_of_streams_is_run_from_the_same_command(
+    remembering: str, small_drives: None, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = ("street", "--model", remembering, "--sweep", "rain", "-n", 1, "--no-plot", "-o", tmp_path)
+    assert run(*arguments) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["street_rain.json", "street_rain.md"]
+    assert "--sweep rain" in (tmp_path / "street_rain.md").read_text()
+    assert run("street", "--model", remembering, "--sweep", "rain") == 2
+    assert "-o FOLDER" in capsys.readouterr().err
+    assert run("street", "--model", remembering, "--sweep", "fog", "-o", tmp_path) == 2
+    assert "no sweep of streams 'fog'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -101,6 +153,7 @@ def test_a_sweep_writes_its_three_files(models: list[str], tmp_path: Path) -> No
         (["real", "/nowhere/at/all", "--model", "MODEL"], "No sequence with ground truth"),
         (["real", "/nowhere", "--format", "kitti", "--model", "MODEL"], "There is no reader 'kitti'"),
         (["rooms", "--models", "MODEL", "MODEL"], "named twice"),
+        (["street", "--model", "MODEL", "--sweep", "rain", "-o", "x"], "a model with a memory"),
     ],
 )
 def test_mistakes_get_a_sentence(

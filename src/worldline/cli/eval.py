@@ -1,4 +1,7 @@
-"""``worldline eval SUITE``: accuracy on procedural test scenes or on sequences with ground truth, beside baselines."""
+"""``worldline eval SUITE``: accuracy on procedural test scenes or on sequences with ground truth, beside baselines.
+
+Models with a memory are measured on streams of a six-camera rig: ``worldline eval street --model driv3r-mini``.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,19 @@ class _Suite(_Models):
 class Worlds(_Suite):
     """Procedural test scenes, never trained on."""
 
-    scenes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
-    """Number of test scenes."""
+    scenes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
+    """Number of test scenes; by default 100, for streams 6 drives or what a sweep says."""
     gallery: bool = False
-    """With -o: also a picture of the best, the middle and the worst scene of the first model."""
+    """With -o: also a picture of the best, the middle and the worst scene of the first model; a sheet of a stream."""
+    sweep: str | None = None
+    """Streams (street, models with a memory): vary one thing. memory, length, pruning, motion, lighting, rain, poses,
+    calibration, dropout or cameras."""
+    steps: int = 8
+    """Streams: steps of a drive."""
+    rate: float = 4.0
+    """Streams: steps per second."""
+    cache: Path | None = None
+    """Streams: folder where rendered drives are kept for the next run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +122,8 @@ def run(argv: list[str]) -> int:
         return _sweep(arguments, names, out, argv)
     _check(arguments)
     models = load_models(names, arguments.device)
+    if isinstance(arguments, Worlds) and _on_streams(arguments, wanted, models):
+        return _streams(arguments, models, out, argv)
     report = _evaluate(arguments, wanted, models, out)
     report.about["command"] = shlex.join(["worldline", "eval", *argv])
     out.print(report.as_markdown(with_definitions=False))
@@ -132,13 +146,67 @@ def _evaluate(arguments: Worlds | Real, layout: str, models: dict[str, Reconstru
     baselines = [BASELINES[name] for name in arguments.baselines]
     if isinstance(arguments, Worlds):
         return evaluate_worlds(
-            models, layout, arguments.scenes, arguments.views, baselines=baselines, paper=arguments.paper,
+            models, layout, arguments.scenes or 100, arguments.views, baselines=baselines, paper=arguments.paper,
             solver=arguments.solver, say=out.print,
         )  # fmt: skip
     return evaluate_real(
         models, arguments.folder, arguments.views, format_name=arguments.format, max_subsets=arguments.max_subsets,
         spacing=arguments.spacing, baselines=baselines, paper=arguments.paper, solver=arguments.solver, say=out.print,
     )  # fmt: skip
+
+
+def _on_streams(arguments: Worlds, layout: str, models: dict[str, Reconstructor]) -> bool:
+    """Whether these models are measured on streams; sweeps of streams are refused for others."""
+    from worldline.errors import InputError
+    from worldline.eval.streams import has_memory
+
+    if layout == "street" and has_memory(models):
+        return True
+    if arguments.sweep is not None:
+        raise InputError(
+            "--sweep varies the streams of a model with a memory in streets.",
+            "For photos: worldline eval sweep NAME -o FOLDER. For streams: worldline eval street --model driv3r-mini.",
+        )
+    return False
+
+
+def _streams(arguments: Worlds, models: dict[str, Reconstructor], out: Console, argv: list[str]) -> int:
+    """The suite of streams, or one of its sweeps."""
+    from worldline.errors import InputError
+    from worldline.eval.streams import (
+        StreamSettings,
+        StreamSweepSettings,
+        evaluate_streams,
+        run_stream_sweep,
+        stream_sweep_named,
+    )
+
+    command = shlex.join(["worldline", "eval", *argv])
+    if arguments.sweep is not None:
+        sweep = stream_sweep_named(arguments.sweep)
+        if arguments.out is None:
+            raise InputError("--sweep needs a place for its files.", "Name it: -o FOLDER.")
+        chosen = StreamSweepSettings(arguments.scenes, None, arguments.cache, arguments.plot, command)
+        written = run_stream_sweep(sweep, models, arguments.out, chosen, say=out.print)
+        out.print(written["md"].read_text(encoding="utf-8"))
+        files = list(written.values())
+    else:
+        settings = StreamSettings(
+            **({} if arguments.scenes is None else {"drives": arguments.scenes}), steps=arguments.steps,
+            rate=arguments.rate, cache=arguments.cache,
+        )  # fmt: skip
+        report = evaluate_streams(models, settings, say=out.print)
+        report.about["command"] = command
+        out.print(report.as_markdown(with_definitions=False))
+        path = _as_json_path(arguments.out, "streams") if arguments.out else None
+        files = report.write(path, plot=arguments.plot) if path else []
+        if path and arguments.gallery:
+            from worldline.eval.streams.sheet import write_sheet
+
+            files.append(write_sheet(models[report.models[0]], settings, path.with_suffix(".jpg")))
+    for path in files:
+        out.print(f"wrote {path}")
+    return 0
 
 
 def _check(arguments: Worlds | Real) -> None:
@@ -150,7 +218,7 @@ def _check(arguments: Worlds | Real) -> None:
 
     parse_counts(arguments.views)
     if isinstance(arguments, Worlds):
-        check_positive(scenes=arguments.scenes)
+        check_positive(scenes=1 if arguments.scenes is None else arguments.scenes)
         if arguments.gallery and not arguments.out:
             raise InputError("--gallery needs a place for its picture.", "Name it: -o FOLDER.")
     else:
