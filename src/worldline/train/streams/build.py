@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from worldline.models.driv3r import Driv3r
 from worldline.models.layers.recall import KeyHead
 from worldline.train.build import attend_to_similar, start_at_unit_depth, start_from
+from worldline.train.streams.matching import ReadRecord, recorded_reads
 from worldline.train.streams.recipe import StreamRecipe
 
 NEW_PARTS = ("key_head.", "query_head.", "value_encoder.", "reader.")  # of the memory, absent in pairwise models
@@ -29,10 +32,14 @@ class TrainedStream(nn.Module):
         neighbors: Tensor | None,
         relative: Tensor | None,
         keep: float,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Points ``[drive, sensor, step - 1, height, width, 3]`` and confidence of both heads, see ``Sequence4D``."""
-        maps = self.network.forward_rig(images, neighbors, relative, keep)
-        return maps.reference.points, maps.reference.confidence, maps.target.points, maps.target.confidence
+        record: bool,
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], list[Tensor], list[Tensor]]:
+        """Points ``[drive, sensor, step - 1, height, width, 3]`` and confidence of both heads, see ``Sequence4D``; with
+        ``record`` also the queries and keys of :class:`~worldline.train.streams.matching.ReadRecord`."""
+        with recorded_reads(self.network.reader) if record else nullcontext(ReadRecord()) as reads:
+            maps = self.network.forward_rig(images, neighbors, relative, keep)
+        found = maps.reference.points, maps.reference.confidence, maps.target.points, maps.target.confidence
+        return found, reads.queries, reads.keys
 
 
 def build_stream_model(recipe: StreamRecipe) -> Driv3r:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from worldline.train.stream_losses import alpha_at, stream_loss
-from worldline.train.streams.recipe import StreamRecipe
+from worldline.train.streams.matching import reading_loss
+from worldline.train.streams.recipe import StreamRecipe, StreamStage
 from worldline.train.streams.sequences import StreamBatch
 from worldline.train.tasks import Figures
 from worldline.types import Pointmaps
@@ -16,22 +17,26 @@ from worldline.types import Pointmaps
 def stream_figures(
     module: nn.Module,
     batch: StreamBatch,
+    stage: StreamStage,
     recipe: StreamRecipe,
     summed: Callable[[Tensor], Tensor],
     devices: int,
     share: float,
 ) -> Figures:
-    """The published loss, where every camera's sequence is a sample with a scale of its own.
+    """The published loss, where every camera's sequence is a sample with a scale of its own, plus the weighted loss of
+    :mod:`worldline.train.streams.matching` where the batch has correspondences.
 
     Logged are ``error``, the mean distance of points after both sides are divided by their mean distance to the first
-    camera, the mean ``confidence`` and the mean ``scale``, predicted by true mean distance.
+    camera, the mean ``confidence``, the mean ``scale`` (predicted by true mean distance), and ``hits``, the share of
+    the supervised queries whose strongest attention is at a true correspondence.
 
     Args:
         module: calls the network (see :class:`~worldline.train.streams.build.TrainedStream`), perhaps distributed.
         summed: adds counts up over all devices.
         share: of the run that is done, for the price of a low confidence.
     """
-    predicted = module(batch.images, batch.neighbors, batch.relative, batch.keep)
+    matched = batch.matches is not None and stage.matching_weight > 0
+    predicted, queries, keys = module(batch.images, batch.neighbors, batch.relative, batch.keep, matched)
     points, confidence, ahead, ahead_confidence = (part.float().flatten(0, 1) for part in predicted)
     loss = stream_loss(
         Pointmaps(points, confidence),
@@ -43,5 +48,9 @@ def stream_figures(
         summed=summed if devices > 1 else None,
     )
     scale = (loss.factor / loss.true_factor).mean()
-    logged = {"error": loss.error, "confidence": confidence.detach().mean() / devices, "scale": scale / devices}
-    return Figures(loss.total, logged)
+    total, hits = loss.total, scale.new_zeros(())
+    if batch.matches is not None and matched:
+        reading, hits = reading_loss(queries, keys, batch.matches, batch.neighbors, summed)
+        total = total + stage.matching_weight * reading
+    means = {"confidence": confidence.detach().mean() / devices, "scale": scale / devices}
+    return Figures(total, {"error": loss.error, **means, "hits": hits})

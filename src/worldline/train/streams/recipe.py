@@ -22,6 +22,10 @@ class StreamStage(Stage):
     sensors: tuple[int, int] = (1, 3)  # fewest and most cameras, drawn per step: a contiguous part of the ring
     alone: float = 0.25  # share of the steps in which every camera reads its own memory only
     keep: tuple[float, float] = (1.0, 1.0)  # range of the share of stored images that reads see, drawn per step
+    matched: float = (
+        0.5  # share of the steps with a correspondence loss, where ``matching_weight`` is not 0; their reads
+    )
+    # see everything, whatever ``keep`` says
     focus: float = 0.0  # share of the steps whose loss sees moving things only (the paper's second stage). Such steps
     # say nothing about what stands still, so less than 1 keeps it from being forgotten
 
@@ -63,9 +67,9 @@ class StreamRecipe(TrainRecipe):
                 raise InputError(f"A stage asks for {stage.sensors} sensors.", "Give two rising numbers from 1 on.")
             if not 0 < stage.keep[0] <= stage.keep[1] <= 1:
                 raise InputError(f"A stage keeps {stage.keep} of the memory.", "Give two rising shares up to 1.")
-        shares = [share for stage in self.stages for share in (stage.alone, stage.focus)]
+        shares = [share for stage in self.stages for share in (stage.alone, stage.focus, stage.matched)]
         if not all(0 <= share <= 1 for share in (*shares, self.skip_steps, self.reverse)):
-            raise InputError("alone, focus, skip_steps and reverse are shares.", "Give numbers from 0 to 1.")
+            raise InputError("alone, focus, matched, skip_steps and reverse are shares.", "Give numbers from 0 to 1.")
         Corruption.parse(self.corrupt)  # refuses what it does not know
         if self.aspect < 1:
             raise InputError(f"Images of aspect {self.aspect} are portraits.", "Streams are square or wide.")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from worldline.errors import InputError
 from worldline.train.batches import ColorChange
+from worldline.train.correspondence import Cameras, cameras_of, token_matches
 from worldline.train.precise import turned
 from worldline.train.streams.drives import Drive, mirror_drive, shrink_drive
 from worldline.train.supervision import Corruption, corrupt
@@ -35,6 +36,7 @@ class StreamBatch:
     neighbors: Int[Tensor, "sensor neighbor"] | None  # rows of the sensors that a sensor reads; None: its own only
     keep: float  # share of the stored images that reads see
     focused: bool  # the loss sees moving things only
+    matches: Int[Tensor, "drive view view token"] | None  # see token_matches; views are sensor-major
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
@@ -57,6 +59,7 @@ class StreamDraft:
     keep: float
     focused: bool
     farthest: float | None
+    cameras: Cameras | None  # of all images, sensor-major, for their correspondences; None: those are not asked for
     colors: ColorChange | None  # None: as they are
 
     def to(self, device: torch.device | str) -> Self:
@@ -78,13 +81,18 @@ class StreamDraft:
             colors = self.colors.apply(colors.flatten(1, 2)).view_as(colors)
         images = (2 * colors - 1).movedim(-1, -3).contiguous()
         points = pointmaps(torch.where(valid, depth, 0.0), self.start_from_pixel, self.start_from_cam)
+        matches = None
+        if self.cameras is not None:
+            still = torch.where(valid & ~self.dynamic, depth, 0.0).flatten(1, 2)
+            matches = token_matches(still, self.cameras)
         return StreamBatch(
-            images, points, valid, self.dynamic & valid, self.relative, self.neighbors, self.keep, self.focused
-        )
+            images, points, valid, self.dynamic & valid, self.relative, self.neighbors, self.keep, self.focused, matches
+        )  # fmt: skip
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
         colors = None if self.colors is None else replace(self.colors, **_changed(self.colors, change))
-        return replace(self, **_changed(self, change), colors=colors)
+        cameras = None if self.cameras is None else Cameras(*map(change, self.cameras))
+        return replace(self, **_changed(self, change), colors=colors, cameras=cameras)
 
 
 def _changed(parts: object, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
@@ -121,6 +129,7 @@ class SequenceOptions:
     reverse: float = 0.0
     farthest: float | None = None
     corruption: Corruption = field(default_factory=Corruption)
+    matched: float = 0.0
     augment: bool = True
 
 
@@ -135,7 +144,7 @@ def draw_sequences(drives: Sequence[Drive], options: SequenceOptions, rng: np.ra
     neighbors = None if rng.random() < options.alone else ring_neighbors(options.sensors, around)
     rows = np.zeros((options.sensors, 0), int) if neighbors is None else neighbors
     rays, places = zip(*(start_frames(drive) for drive in drawn), strict=True)
-    views = options.sensors * options.steps
+    views, matched = options.sensors * options.steps, bool(rng.random() < options.matched)
     return StreamDraft(
         images=_sensor_major(drive.images for drive in drawn),
         depth=_sensor_major(corrupt(drive.depth, options.corruption, rng) for drive in drawn),
@@ -144,9 +153,10 @@ def draw_sequences(drives: Sequence[Drive], options: SequenceOptions, rng: np.ra
         start_from_cam=_single(places),
         relative=_single([relative_poses(drive.world_from_cam[0], rows) for drive in drawn]),
         neighbors=None if neighbors is None else torch.from_numpy(neighbors),
-        keep=float(rng.uniform(*options.keep)),
+        keep=1.0 if matched else float(rng.uniform(*options.keep)),
         focused=bool(rng.random() < options.focus),
         farthest=options.farthest,
+        cameras=_cameras(drawn) if matched else None,
         colors=ColorChange.draw(len(drawn), views, rng, _COLOR_SHARES) if options.augment else None,
     )
 
@@ -199,6 +209,14 @@ def start_frames(drive: Drive) -> tuple[Float[np.ndarray, "sensor step 3 3"], Fl
     start_from_cam = np.linalg.inv(poses[:, :1]) @ poses
     cam_from_pixel = np.linalg.inv(drive.intrinsics.astype(np.float64))[:, None]
     return start_from_cam[..., :3, :3] @ cam_from_pixel, start_from_cam[..., :3, 3]
+
+
+def _cameras(drives: Sequence[Drive]) -> Cameras:
+    """All images of every drive, sensor-major."""
+    steps = len(drives[0].times)
+    intrinsics = np.stack([np.repeat(drive.intrinsics, steps, 0) for drive in drives])
+    poses = np.stack([drive.world_from_cam.swapaxes(0, 1).reshape(-1, 4, 4) for drive in drives])
+    return cameras_of(intrinsics, poses)
 
 
 def _sensor_major(parts: Iterable[np.ndarray]) -> Tensor:

@@ -30,7 +30,7 @@ _BACKWARD = 3  # forward and backward cost three times the forward pass
 class StreamTask:
     """Driv3R: cameras of a rig over time, with a memory."""
 
-    logged = ("error", "confidence", "scale")
+    logged = ("error", "confidence", "scale", "hits")
 
     def empty(self, recipe: StreamRecipe) -> nn.Module:
         """See :class:`~worldline.train.tasks.Task`."""
@@ -62,6 +62,7 @@ class StreamTask:
         options = SequenceOptions(
             request.views, request.sensors, recipe.shape(request.size), stage.alone, stage.keep, stage.focus,
             recipe.skip_steps, recipe.reverse, recipe.farthest, Corruption.parse(recipe.corrupt),
+            matched=stage.matched if stage.matching_weight else 0.0,
         )  # fmt: skip
         return draw_sequences(source.draw(rng, request.scenes, request.size), options, rng)
 
@@ -78,7 +79,7 @@ class StreamTask:
         step: int,
     ) -> Figures:
         """See :class:`~worldline.train.tasks.Task`."""
-        return stream_figures(module, batch, recipe, summed, devices, share)
+        return stream_figures(module, batch, stage, recipe, summed, devices, share)
 
     def score(self, recipe: StreamRecipe, network: nn.Module, data: list[Drive]) -> dict[str, float]:
         """See :class:`~worldline.train.tasks.Task`."""
