@@ -31,6 +31,7 @@ from worldline.train.streams.drives import (
     save_drive,
     shrink_drive,
 )
+from worldline.train.streams.matching import reading_loss
 from worldline.train.streams.recipe import StreamRecipe, StreamStage
 from worldline.train.streams.sequences import SequenceOptions, draw_sequence, draw_sequences, ring_neighbors
 from worldline.train.streams.task import StreamTask, stream_flops
@@ -81,7 +82,7 @@ def recipe(tmp_path: Path) -> StreamRecipe:
             save_drive(made_up(seed), tmp_path / folder / f"street-{seed:010d}.safetensors")
     stages = (
         StreamStage(0.5, 16, (2, 3), 12, sensors=(1, 3), keep=(0.5, 1.0)),
-        StreamStage(1.0, 32, (3, 4), 12, sensors=(2, 6), focus=0.5),
+        StreamStage(1.0, 32, (3, 4), 12, sensors=(2, 6), focus=0.5, matching_weight=0.2),
     )
     return StreamRecipe(
         output=tmp_path / "run", pool=tmp_path / "pool", validation_pool=tmp_path / "validation", config=TINY,
@@ -279,6 +280,34 @@ def test_steps_that_see_moving_things_only(recipe: StreamRecipe) -> None:
     still = replace(batch, focused=True, dynamic=torch.zeros_like(batch.dynamic))
     nothing = run.task.figures(run.module, run.network, still, request.stage, recipe, lambda x: x, 1, 0, 0)
     assert math.isfinite(nothing.loss.detach()) and nothing.logged["error"] == 0
+
+
+def test_reads_are_compared_with_the_surfaces_that_were_seen() -> None:
+    drive, steps, sensors = made_up(0), 4, 3
+    options = SequenceOptions(steps, sensors, SIZE, matched=1.0, augment=False)
+    batch = draw_sequences([drive], options, np.random.default_rng(0)).develop()
+    patches = batch.matches.shape[-1]
+    codes = torch.randn(sensors * steps, patches, 64)  # of every token of every image
+
+    def read(step: int, query_of: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = [[sensor, *batch.neighbors[sensor].tolist()] for sensor in range(sensors)]
+        keys = [torch.cat([codes[row * steps + time] for row in around for time in range(step)]) for around in rows]
+        return torch.stack([query_of[sensor * steps + step] for sensor in range(sensors)]), torch.stack(keys)
+
+    def loss(query_of: torch.Tensor) -> tuple[float, float]:
+        reads = [read(step, query_of) for step in range(1, steps - 1)]
+        queries, keys = zip(*reads, strict=True)
+        return tuple(float(x) for x in reading_loss(list(queries), list(keys), batch.matches, batch.neighbors, abs))
+
+    informed, before = codes.clone(), batch.matches[0]
+    for view in range(sensors * steps):  # every token asks for the token of the image before that shows the same
+        if view % steps:
+            known = before[view, view - 1] >= 0
+            informed[view, known] = 8 * codes[view - 1][before[view, view - 1][known]]
+    assert (before >= 0).any() and before.shape == (sensors * steps, sensors * steps, patches)
+    blind, right = loss(torch.zeros_like(codes)), loss(informed)
+    assert right[1] > 0.5 and right[0] < 0.5 * blind[0]
+    assert reading_loss([], [], batch.matches, None, abs)[0] == 0  # two images: nothing is read
 
 
 def test_a_perfect_prediction_in_another_unit_scores_zero() -> None:

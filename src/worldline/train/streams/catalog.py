@@ -27,7 +27,9 @@ def driv3r_tiny(output: Path) -> StreamRecipe:
         config=config,
         stages=(
             StreamStage(until=0.8, size=32, views=(2, 3), sensors=(1, 2), views_per_step=12, keep=(0.6, 1.0)),
-            StreamStage(until=1.0, size=32, views=(3, 3), sensors=(2, 3), views_per_step=12, focus=0.3),
+            StreamStage(
+                until=1.0, size=32, views=(3, 3), sensors=(2, 3), views_per_step=12, focus=0.3, matching_weight=0.1
+            ),
         ),
         steps=60,
         learning_rate=3e-3,
@@ -44,11 +46,13 @@ def driv3r_mini(output: Path) -> StreamRecipe:
     """``driv3r-mini`` on a processor core with AVX512-BF16: what the shipped weights learned, in one run.
 
     Encoder and decoders begin as those of ``mvdust3r-plus-mini``, which has seen streets among other worlds; the memory
-    is new. An image of 128×224 costs four times one of 64×112, so most sequences are seen small. Stage 2 of the paper
-    is mixed in: a third of its steps see moving things only, the others everything, or what stands still would be
-    forgotten. Lone cameras and partial memories are part of every stage, so that dropped cameras, neighbours and images
-    do not come as a surprise.
+    is new, and is told what to read (:mod:`worldline.train.streams.matching`), which it does not find out by itself. An
+    image of 128×224 costs four times one of 64×112, so most sequences are seen small. Stage 2 of the paper is mixed
+    in: a third of its steps see moving things only, the others everything, or what stands still would be forgotten.
+    Lone cameras and partial memories are part of every stage, so that dropped cameras, neighbours and images do not
+    come as a surprise.
     """
+    keep = (0.6, 1.0)
     return StreamRecipe(
         output=output,
         pool=output / POOL,
@@ -56,9 +60,9 @@ def driv3r_mini(output: Path) -> StreamRecipe:
         init="mvdust3r-plus-mini",
         minutes=75,
         stages=(
-            StreamStage(0.45, 64, (3, 5), 36, sensors=(2, 3), keep=(0.6, 1.0)),
-            StreamStage(0.80, 128, (3, 6), 18, sensors=(1, 3), keep=(0.6, 1.0)),
-            StreamStage(1.00, 128, (4, 8), 24, sensors=(1, 6), keep=(0.6, 1.0), focus=0.35),
+            StreamStage(0.45, 64, (3, 5), 36, sensors=(2, 3), keep=keep, matched=0.7, matching_weight=0.5),
+            StreamStage(0.80, 128, (3, 6), 18, sensors=(2, 3), keep=keep, matched=0.5, matching_weight=0.3),
+            StreamStage(1.00, 128, (3, 8), 24, sensors=(1, 6), keep=keep, matched=0.4, matching_weight=0.2, focus=0.3),
         ),
         learning_rate=5e-4,
         hold=0.5,
@@ -76,14 +80,14 @@ def driv3r_mini(output: Path) -> StreamRecipe:
 
 def driv3r_mini_on_cuda(output: Path) -> StreamRecipe:
     """``driv3r-mini`` on one large GPU in 25 minutes. Untried: no such machine was at hand when it was written."""
-    recipe = driv3r_mini(output)
+    recipe, keep = driv3r_mini(output), (0.6, 1.0)
     return replace(
         recipe,
         minutes=25,
         stages=(
-            StreamStage(0.40, 64, (3, 6), 288, sensors=(1, 3), keep=(0.6, 1.0)),
-            StreamStage(0.75, 128, (3, 8), 144, sensors=(1, 6), keep=(0.6, 1.0)),
-            StreamStage(1.00, 128, (4, 8), 144, sensors=(2, 6), keep=(0.6, 1.0), focus=0.35),
+            StreamStage(0.40, 64, (3, 6), 288, sensors=(1, 3), keep=keep, matched=0.7, matching_weight=0.5),
+            StreamStage(0.75, 128, (3, 8), 144, sensors=(1, 6), keep=keep, matched=0.5, matching_weight=0.3),
+            StreamStage(1.00, 128, (4, 8), 144, sensors=(2, 6), keep=keep, matched=0.4, matching_weight=0.2, focus=0.3),
         ),
         learning_rate=1e-3,
         warmup_steps=500,
