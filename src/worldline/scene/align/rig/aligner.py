@@ -12,13 +12,15 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from worldline.errors import InputError
+from worldline.scene.align.rig.calibration import RigCalibration, calibration_of
 from worldline.scene.align.rig.camera import EstimatedCamera, estimate_camera, to_known_camera, usable_pixels
-from worldline.scene.align.rig.evidence import Seen
+from worldline.scene.align.rig.evidence import Seen, Vote
 from worldline.scene.align.rig.fusion import Fused
 from worldline.scene.align.rig.motion import Claim, average_poses, rig_motion, scaled
+from worldline.scene.align.rig.mounts import RIG, Mounts
 from worldline.scene.align.rig.records import AlignedMap, AlignOptions, PoseStatus, SensorMap, as_array, inverse
 from worldline.scene.align.rig.scale import Step, estimate_scales
-from worldline.scene.align.rig.state import RigState, StreamState, pack, unpack
+from worldline.scene.align.rig.state import NOTHING, UNIT, RigState, StreamState, pack, unpack
 from worldline.scene.scene import SCALES
 from worldline.types import Camera, ImageTransform, Rig
 
@@ -33,8 +35,9 @@ class RigAligner:
         rig: what is known of the cameras; everything but their names may be missing.
         options: sources of scale to use, and how cameras are estimated.
 
-    The world frame is that of the given rig poses; without any it is the rig at the first step (axes of the rig), and
-    without calibration the first anchor of each sensor.
+    The world frame is that of the given rig poses; without any it is the rig at the first step (axes of the rig).
+    Mountings that are not given are estimated from the motion; until it shows them, every sensor stays in the frame of
+    its own first anchor. Without given poses, the world is then the frame of the first sensor's first anchor.
     """
 
     def __init__(self, rig: Rig, options: AlignOptions | None = None) -> None:
@@ -42,6 +45,7 @@ class RigAligner:
         self.options = options or AlignOptions()
         self._streams = [StreamState() for _ in rig.sensors]
         self._state = RigState(pairs=np.zeros((2, len(rig), len(rig), 2, 3)))
+        self._mounts = Mounts(rig, self.options)
 
     @property
     def scale(self) -> str:
@@ -76,6 +80,7 @@ class RigAligner:
         if not np.isfinite(timestamp) or (speed is not None and not np.isfinite(speed)):
             raise InputError("The timestamp or the speed is not a finite number.", "Give seconds and m/s, or no speed.")
         self._drive(float(timestamp), speed)
+        self._choose_base(given, [self.rig.index(name) for name in maps])
         notes: dict[str, list[str]] = {name: [] for name in maps}
         fresh: list[int] = []
         seen: dict[int, Seen] = {}
@@ -84,8 +89,11 @@ class RigAligner:
             if self._enter(index, each):
                 fresh.append(index)
             seen[index] = self._see(index, name, each, given.get(index), notes[name])
+        mounts = self._mounts.in_use()
+        self._displace(mounts)
         rigs = self._locate(float(timestamp), seen, given, fresh, notes)
-        step = Step(float(timestamp), seen, given, rigs, frozenset(fresh), self._lidar(lidar, seen), speed is not None)
+        lidars = self._lidar(lidar, seen)
+        step = Step(float(timestamp), seen, given, rigs, mounts, frozenset(fresh), lidars, speed is not None)
         fused = estimate_scales(self.rig, self.options, self._streams, self._state, step)
         if not given:
             rigs = self._locate(float(timestamp), seen, given, fresh, None)
@@ -94,14 +102,19 @@ class RigAligner:
             for name, each in maps.items()
         }
         self._remember(float(timestamp), seen, rigs, given, aligned)
+        self._calibrate(float(timestamp), seen, given, aligned, fresh)
         return aligned
+
+    def calibration(self) -> RigCalibration:
+        """Mountings and intrinsics as estimated or given, how well they are known, and whether the motion agrees."""
+        return calibration_of(self._mounts, self._streams)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that the aligner remembers, as arrays of fixed sizes; for :meth:`restore`."""
         arrays = pack("rig", self._state)
         for name, stream in zip(self.rig.sensors, self._streams, strict=True):
             arrays |= pack(f"sensor.{name}", stream)
-        return arrays
+        return arrays | self._mounts.state()
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Continue where the aligner stood that gave :meth:`state`.
@@ -113,6 +126,7 @@ class RigAligner:
         unpack("rig", state, arrays)
         for name, stream in zip(self.rig.sensors, streams, strict=True):
             unpack(f"sensor.{name}", stream, arrays)
+        self._mounts.restore(arrays)
         self._state, self._streams = state, streams
 
     def _given_poses(self, maps: Mapping[str, SensorMap], poses: Poses | None) -> dict[int, Float64[np.ndarray, "4 4"]]:
@@ -172,7 +186,8 @@ class RigAligner:
         )
         if each.is_anchor or not np.isfinite(stream.focal):
             stream.focal = float(camera.intrinsics[0, 0])
-        if camera.failed:
+        predictable = given is not None and index in self._mounts.in_use() and not each.is_anchor
+        if camera.failed or (predictable and camera.inlier_share < options.predict_below):
             camera = self._predict(index, camera, given)
             notes.append("No camera explains the points; the pose is predicted.")
         elif camera.inlier_share < 0.3:
@@ -194,10 +209,10 @@ class RigAligner:
 
     def _predict(self, index: int, camera: EstimatedCamera, given: np.ndarray | None) -> EstimatedCamera:
         """T_e from the given motion and the scale so far, or that of the last frame."""
-        stream, mounts = self._streams[index], self.rig.rig_from_cam
+        stream, mount = self._streams[index], self._mounts.in_use().get(index)
         pose = stream.pose if np.isfinite(stream.pose).all() else np.eye(4)
-        if given is not None and mounts is not None and np.isfinite(stream.reference_rig).all():
-            moved = inverse(mounts[index]) @ inverse(stream.reference_rig) @ given @ mounts[index]
+        if given is not None and mount is not None and np.isfinite(stream.reference_rig).all():
+            moved = inverse(mount) @ inverse(stream.reference_rig) @ given @ mount
             pose = stream.reference @ scaled(moved, float(np.exp(-stream.mean)))
         return EstimatedCamera(camera.intrinsics, pose, camera.inlier_share, failed=True)
 
@@ -210,13 +225,13 @@ class RigAligner:
         notes: Mapping[str, list[str]] | None,
     ) -> dict[int, Float64[np.ndarray, "4 4"]]:
         """world_from_rig at this step, per sensor: given, or what the cameras say together."""
-        mounts = self.rig.rig_from_cam
-        if mounts is None:
-            return {index: self._locate_alone(index, seen[index]) for index in seen}
+        mounts = self._mounts.in_use()
         claims = []
         for index, each in seen.items():
             stream = self._streams[index]
-            if index in fresh or each.camera.failed or not np.isfinite(stream.reference_rig).all():
+            if index not in mounts or index in fresh or each.camera.failed:
+                continue
+            if not np.isfinite(stream.reference_rig).all():
                 continue
             scale = float(np.exp(stream.mean))
             motion = rig_motion(stream.reference, each.camera.anchor_from_cam, scale, mounts[index])
@@ -225,8 +240,12 @@ class RigAligner:
         lost = not claims and self._state.posed and timestamp != self._state.time and len(given) < len(seen)
         if lost and notes is not None:
             for name in notes:
-                notes[name].append("The motion since the last step is not known; the rig is taken to stand.")
-        return {index: given.get(index, common) for index in seen}
+                if self.rig.index(name) in mounts:
+                    notes[name].append("The motion since the last step is not known; the rig is taken to stand.")
+        return {
+            index: given.get(index, common) if index in mounts else self._locate_alone(index, seen[index])
+            for index in seen
+        }
 
     def _locate_alone(self, index: int, each: Seen) -> Float64[np.ndarray, "4 4"]:
         """Pose of a camera of unknown mounting in its own frame."""
@@ -247,19 +266,20 @@ class RigAligner:
         notes: list[str],
     ) -> AlignedMap:
         """Eq. 5 with the scale."""
-        index, mounts = seen.sensor, self.rig.rig_from_cam
+        index, mounts = seen.sensor, self._mounts.in_use()
         scale = float(np.exp(fused.mean[index]))
-        pose = rigs[index] if mounts is None else rigs[index] @ mounts[index]
+        pose = rigs[index] @ mounts.get(index, np.eye(4))
         metric = bool(fused.known[index])
         if not metric:
             notes.append("scale: arbitrary; nothing fixes the unit of length.")
         valid = seen.depth > 0
         local = np.where(valid[..., None], seen.points, 0.0) * np.float32(scale)
         points = local @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
-        alone = mounts is None and len(self.rig) > 1
-        if alone:
-            notes.append("The mounting of this camera is not known: it stays in a frame of its own.")
-        status: PoseStatus = "given" if index in given and not alone else "estimated"
+        alone = index not in mounts or self._mounts.waiting
+        told = self._mounts.note(index, self._streams)
+        if told:
+            notes.append(told)
+        status: PoseStatus = "given" if index in given and self._mounts.given else "estimated"
         if seen.camera.failed and status == "estimated":
             status = "failed"
         model = Camera(seen.intrinsics, pose, *each.transform.model_size)
@@ -280,7 +300,7 @@ class RigAligner:
         aligned: Mapping[str, AlignedMap],
     ) -> None:
         """Where the next step goes on."""
-        state = self._state
+        state, mounts = self._state, self._mounts.in_use()
         for index, each in seen.items():
             stream = self._streams[index]
             stream.time, stream.pose = timestamp, each.camera.anchor_from_cam.copy()
@@ -288,9 +308,55 @@ class RigAligner:
             sampled, usable, _ = each.sample()
             stream.points = np.where(usable[:, None], sampled, 0.0).astype(np.float32)
             stream.step(timestamp, state.odometer, stream.pose)
-            fixed = index in given and self.rig.rig_from_cam is not None
+            fixed = index in given and index in mounts
             if (fixed or not np.isfinite(stream.reference_rig).all()) and not each.camera.failed:
                 stream.reference, stream.reference_rig = stream.pose.copy(), rigs[index].copy()
-        if rigs and self.rig.rig_from_cam is not None:
-            state.rig, state.posed = next(iter(rigs.values())).copy(), 1
+        located = [rigs[index] for index in rigs if index in mounts]
+        if located:
+            state.rig, state.posed = located[0].copy(), 1
         state.time, state.steps = timestamp, state.steps + 1
+
+    def _choose_base(self, given: Mapping[int, np.ndarray], seen: list[int]) -> None:
+        """What unknown mountings refer to. When poses come to a stream that had none, the frames of all sensors end."""
+        if self._mounts.choose_base(bool(given), seen) and not self._mounts.given:
+            self._state.posed = 0
+            for stream in self._streams:
+                stream.reference[:], stream.reference_rig[:], stream.placed[:] = np.nan, np.nan, np.nan
+
+    def _displace(self, mounts: Mapping[int, np.ndarray]) -> None:
+        """Displacements of cameras with estimated mountings, anew with the estimate in use."""
+        if self._mounts.given or self._mounts.base != RIG:
+            return
+        for index in mounts:
+            stream = self._streams[index]
+            rows = self._mounts.displacements(index, stream.fragment)[-len(stream.ego) :]
+            stream.ego[:] = np.nan
+            stream.ego[len(stream.ego) - len(rows) :] = rows
+
+    def _calibrate(
+        self,
+        timestamp: float,
+        seen: Mapping[int, Seen],
+        given: Mapping[int, np.ndarray],
+        aligned: Mapping[str, AlignedMap],
+        fresh: list[int],
+    ) -> None:
+        """Gather motions; sensors whose mounting is known by now belong to the world from the next step on."""
+        for index in fresh:
+            camera = aligned[self.rig.sensors[index]].camera
+            self._mounts.learn_focal(index, camera.intrinsics, (camera.height, camera.width))
+        self._mounts.gather(timestamp, self._streams, seen, given)
+        for index, unit in self._mounts.refresh(self._state.steps, self._streams).items():
+            self._join(index, unit, given.get(index, self._state.rig))
+
+    def _join(self, index: int, unit: Vote, rig: Float64[np.ndarray, "4 4"]) -> None:
+        """Move a sensor from its own frame into the world."""
+        stream, base = self._streams[index], self._mounts.base
+        stream.placed = rig @ self._mounts.sensors[index].mount
+        stream.reference, stream.reference_rig = stream.pose.copy(), rig.copy()
+        if base == RIG:
+            return
+        # its unit so far was its own; the motions tell its ratio to that of the base
+        stream.previous_status, stream.status, stream.mean = NOTHING, UNIT, unit.mean
+        first, second = sorted((base, index))
+        self._state.tie(first, second, self._streams[first].mean - self._streams[second].mean, unit.variance)

@@ -180,8 +180,12 @@ class Moved(NamedTuple):
     lever: Float64[np.ndarray, "3"]  # (1 - R) t: what the turn of the rig adds, metres
 
 
-def turn_factor(a: Moved, b: Moved, start: tuple[float, float]) -> Factor | None:
-    """Both cameras tell the displacement of the rig: s_a way_a + lever_a = s_b way_b + lever_b."""
+def turn_factor(a: Moved, b: Moved, start: tuple[float, float], *, absolute: bool = True) -> Factor | None:
+    """Both cameras tell the displacement of the rig: s_a way_a + lever_a = s_b way_b + lever_b.
+
+    Args:
+        absolute: the levers are known in metres; False: they were estimated with the scales and say nothing new.
+    """
     x = np.array(start, np.float64)
     scale = np.exp(x)
     ways = (scale[0] * a.way, scale[1] * b.way)
@@ -195,7 +199,7 @@ def turn_factor(a: Moved, b: Moved, start: tuple[float, float]) -> Factor | None
     # With the true scales, the ways differ by what the turn adds. The difference of the *estimated* ways would be
     # mostly noise, and would pull all scales towards zero.
     middle, added = 0.5 * (ways[0] + ways[1]), b.lever - a.lever
-    if np.linalg.norm(added) < _CLEAR * sigma:
+    if not absolute or np.linalg.norm(added) < _CLEAR * sigma:
         added = np.zeros(3)  # straight on: the ratio is all that can be told
     jacobian = np.stack([middle + 0.5 * added, -middle + 0.5 * added], 1)
     weight = 1.0 / sigma**2 / (1.0 + float(residual @ residual) / (9 * sigma**2))

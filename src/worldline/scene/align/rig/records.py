@@ -66,10 +66,23 @@ class AlignOptions:
     pixels: int = 256  # correspondences for PnP
     max_error: float = 4 / 224  # inlier bound of PnP, of the longer image side
     confidence_percent: float = 10.0  # the least confident pixels take no part in any estimate
+    predict_below: float = 0.0  # inlier share below which a known motion is believed more than the estimated camera
+    # Unknown mountings are estimated from the motion, given ones checked. "assumed": what the motion does not show of a
+    # lever arm is taken to be zero, with its uncertainty; "off": neither
+    mounting: Literal["measured", "assumed", "off"] = "measured"
+    mounting_degrees: float = 2.0  # standard uncertainties from which on an estimated mounting is used
+    mounting_metres: float = 0.3
 
     def __post_init__(self) -> None:
         if self.focal not in ("estimated", "known"):
             raise InputError(f"Unknown choice of focal length {self.focal!r}.", "Choose 'estimated' or 'known'.")
+        if self.mounting not in ("measured", "assumed", "off"):
+            raise InputError(f"Unknown choice of mounting {self.mounting!r}.", "Choose 'measured', 'assumed' or 'off'.")
+        if not (self.mounting_degrees > 0 and self.mounting_metres > 0 and 0 <= self.predict_below <= 1):
+            raise InputError(
+                "An accuracy of the mounting or predict_below is out of range.",
+                "mounting_degrees and mounting_metres are positive, predict_below in 0..1.",
+            )
         if self.pixels < 16 or not self.max_error > 0 or not 0 <= self.confidence_percent < 100:
             raise InputError(
                 "An option of the aligner is out of range.",

@@ -45,6 +45,7 @@ class Step:
     seen: Mapping[int, Seen]
     given: Mapping[int, Float64[np.ndarray, "4 4"]]  # world_from_rig at the sensor's own time
     rigs: Mapping[int, Float64[np.ndarray, "4 4"]]  # given or estimated
+    mounts: Mapping[int, Float64[np.ndarray, "4 4"]]  # rig_from_cam, given or estimated; not of all sensors
     fresh: frozenset[int]  # sensors that opened a fragment
     lidar: Mapping[int, Float64[np.ndarray, "n 3"]]  # camera axes
     driven: bool  # a speed was given
@@ -57,13 +58,13 @@ def estimate_scales(
     for index, seen in step.seen.items():
         stream = streams[index]
         if index in step.fresh and options.previous:
-            _carry_over(rig, stream, seen, step)
+            _carry_over(stream, seen, step)
         if not seen.camera.failed:
             _own_votes(rig, options, state.odometer, stream, seen, step)
     opinions = [o for index, stream in enumerate(streams) for o in _opinions(options, index, stream, step)]
     units = _units(streams)
     rough = fuse(len(rig), opinions, _factors(options, state), units)
-    if rig.rig_from_cam is not None and len(step.seen) > 1:
+    if len(step.mounts) > 1 and len(step.seen) > 1:
         _pair_factors(rig, options, streams, state, step, rough)
     fused = fuse(len(rig), opinions, _factors(options, state), units)
     for index, stream in enumerate(streams):
@@ -74,15 +75,16 @@ def estimate_scales(
     return fused
 
 
-def _carry_over(rig: Rig, stream: StreamState, seen: Seen, step: Step) -> None:
+def _carry_over(stream: StreamState, seen: Seen, step: Step) -> None:
     """Take the scale of the last fragment along, through the image (or the surfaces) that both have seen."""
     if stream.status == NOTHING or not np.isfinite(stream.placed).all():
         return
     move = np.eye(4)
     if step.time != stream.time:
-        if rig.rig_from_cam is None or (seen.sensor not in step.given and len(step.fresh) == len(step.seen)):
+        told = any(index in step.mounts and index not in step.fresh for index in step.seen)
+        if seen.sensor not in step.mounts or not (seen.sensor in step.given or told):
             return  # nobody knows how the camera moved in between
-        move = inverse(step.rigs[seen.sensor] @ rig.rig_from_cam[seen.sensor]) @ stream.placed
+        move = inverse(step.rigs[seen.sensor] @ step.mounts[seen.sensor]) @ stream.placed
     vote = carried_vote(stream.points.astype(np.float64), seen, move, stream.mean)
     if vote is None:
         return
@@ -93,7 +95,7 @@ def _carry_over(rig: Rig, stream: StreamState, seen: Seen, step: Step) -> None:
 
 def _own_votes(rig: Rig, options: AlignOptions, odometer: float, stream: StreamState, seen: Seen, step: Step) -> None:
     """Votes on the scale of one sensor."""
-    mounts, index = rig.rig_from_cam, seen.sensor
+    mounts, index = rig.rig_from_cam, seen.sensor  # estimated mountings bring their own displacements, and no height
     if options.ego and mounts is not None and index in step.given:
         known = step.given[index] @ mounts[index]
         if not np.isfinite(stream.ego_known).all():
@@ -111,7 +113,7 @@ def _own_votes(rig: Rig, options: AlignOptions, odometer: float, stream: StreamS
         if vote is not None:
             stream.vote("lidar", vote)
     if options.speed and step.driven:
-        vote = _speed(rig, odometer, stream, seen, step)
+        vote = _speed(odometer, stream, seen, step)
         if vote is not None:
             stream.vote("speed", vote)
 
@@ -124,14 +126,14 @@ def _ground(rig: Rig, seen: Seen) -> Vote | None:
     return ground_vote(road, mount[2, :3], float(mount[2, 3] - rig.ground), 0.02 + _PAVEMENT * aside)  # type: ignore[operator]
 
 
-def _speed(rig: Rig, odometer: float, stream: StreamState, seen: Seen, step: Step) -> Vote | None:
+def _speed(odometer: float, stream: StreamState, seen: Seen, step: Step) -> Vote | None:
     past = stream.past()
     if past is None or not step.time > past[0]:
         return None
     moved = inverse(past[2]) @ seen.camera.anchor_from_cam
     way, lever, turn = moved[:3, 3], np.zeros(3), moved[:3, :3]
-    if rig.rig_from_cam is not None:
-        mount = rig.rig_from_cam[seen.sensor]
+    mount = step.mounts.get(seen.sensor)
+    if mount is not None:
         turn = mount[:3, :3] @ turn @ mount[:3, :3].T
         way, lever = mount[:3, :3] @ way, -(np.eye(3) - turn) @ mount[:3, 3]
     half = 0.5 * np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1))
@@ -187,14 +189,14 @@ def _pair_factors(
 ) -> None:
     """Add what the pairs of this step say."""
     order = sorted(step.seen)
-    moved = _moves(rig, streams, step) if options.turn and not step.given else {}
+    moved = _moves(streams, step) if options.turn and not step.given else {}
     for a in order:
         for b in order:
             if a >= b:
                 continue
             start = (float(rough.mean[a]), float(rough.mean[b]))
             sure = max(rough.variance[a], rough.variance[b]) < _SURE**2 and bool(rough.known[a] and rough.known[b])
-            if options.overlap and _may_overlap(rig, step.seen[a], step.seen[b]):
+            if options.overlap and rig.rig_from_cam is not None and _may_overlap(rig, step.seen[a], step.seen[b]):
                 state.fade(_OVERLAP, a, b)
                 profiled = not sure or (a + b) % _ROUND == state.steps % _ROUND
                 factor = _overlap(rig, step, (a, b) if state.steps // _ROUND % 2 else (b, a), start, profiled, sure)
@@ -202,7 +204,7 @@ def _pair_factors(
                     state.add(_OVERLAP, a, b, factor)
             if a in moved and b in moved:
                 state.fade(_TURN, a, b)
-                factor = turn_factor(moved[a], moved[b], start)
+                factor = turn_factor(moved[a], moved[b], start, absolute=rig.rig_from_cam is not None)
                 if factor is not None:
                     state.add(_TURN, a, b, factor)
 
@@ -230,16 +232,17 @@ def _may_overlap(rig: Rig, a: Seen, b: Seen) -> bool:
     return bool(apart < half[0] + half[1])
 
 
-def _moves(rig: Rig, streams: Sequence[StreamState], step: Step) -> dict[int, Moved]:
+def _moves(streams: Sequence[StreamState], step: Step) -> dict[int, Moved]:
     """Displacements of all cameras since the same earlier step."""
     moves, turns = {}, []
-    pasts = {index: streams[index].past() for index in step.seen if not step.seen[index].camera.failed}
+    pasts = {index: streams[index].past() for index in step.seen if index in step.mounts}
+    pasts = {index: past for index, past in pasts.items() if not step.seen[index].camera.failed}
     times = [past[0] for past in pasts.values() if past is not None]
     common = max(times, default=np.nan)
     for index, past in pasts.items():
         if past is None or past[0] != common or not step.time > common:
             continue
-        mount = rig.rig_from_cam[index]  # type: ignore[index]
+        mount = step.mounts[index]
         moved = inverse(past[2]) @ step.seen[index].camera.anchor_from_cam
         turns.append(mount[:3, :3] @ moved[:3, :3] @ mount[:3, :3].T)
         moves[index] = mount[:3, :3] @ moved[:3, 3]
@@ -248,8 +251,7 @@ def _moves(rig: Rig, streams: Sequence[StreamState], step: Step) -> dict[int, Mo
     turn = np.median(np.stack(turns), axis=0)  # entries differ by noise only; orthogonal to its square
     lever = np.eye(3) - turn
     return {
-        index: Moved(way, step.seen[index].median, lever @ rig.rig_from_cam[index][:3, 3])  # type: ignore[index]
-        for index, way in moves.items()
+        index: Moved(way, step.seen[index].median, lever @ step.mounts[index][:3, 3]) for index, way in moves.items()
     }
 
 

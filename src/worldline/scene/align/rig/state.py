@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -124,6 +125,11 @@ class RigState:
         """Add a factor to what is remembered of a pair, with older steps fading."""
         self.pairs[source, a, b] += (1 - _FORGET) * _FRESH_FACTORS * np.c_[factor.information, factor.vector]
 
+    def tie(self, a: int, b: int, ratio: float, variance: float) -> None:
+        """Remember the ratio of two scales (difference of the logarithms) as what the motion of the pair told."""
+        jacobian = np.array([1.0, -1.0])
+        self.pairs[1, a, b] = np.c_[np.outer(jacobian, jacobian), ratio * jacobian] / variance
+
     def fade(self, source: int, a: int, b: int) -> None:
         """A step has passed in which the pair could be seen."""
         self.pairs[source, a, b] *= _FORGET
@@ -139,12 +145,12 @@ def _push(ring: np.ndarray, row: np.ndarray) -> None:
     ring[-1] = row
 
 
-def pack(prefix: str, record: StreamState | RigState) -> dict[str, np.ndarray]:
-    """Arrays of a record, by name."""
+def pack(prefix: str, record: Any) -> dict[str, np.ndarray]:
+    """Arrays of a record (a dataclass of arrays and numbers), by name."""
     return {f"{prefix}.{f.name}": np.array(getattr(record, f.name)) for f in fields(record)}
 
 
-def unpack(prefix: str, record: StreamState | RigState, arrays: Mapping[str, np.ndarray]) -> None:
+def unpack(prefix: str, record: Any, arrays: Mapping[str, np.ndarray]) -> None:
     """Fill a record with what :func:`pack` gave.
 
     Raises:
