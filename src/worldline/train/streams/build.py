@@ -16,7 +16,6 @@ from worldline.train.streams.recipe import StreamRecipe
 
 NEW_PARTS = ("key_head.", "query_head.", "value_encoder.", "reader.")  # of the memory, absent in pairwise models
 _LINEAR = 6.0  # beyond this GELU is the identity to 1e-8
-_SOFT = 0.3  # weight of what is read beside the query itself, at the start
 
 
 class TrainedStream(nn.Module):
@@ -57,17 +56,16 @@ def build_stream_model(recipe: StreamRecipe) -> Driv3r:
 
 @torch.no_grad()
 def recall_what_looks_alike(model: Driv3r) -> None:
-    """Let a new memory start as one of appearance that changes little.
+    """Let a new memory start as one of appearance.
 
-    Keys and queries begin as the encoder's tokens, so that a query finds the tokens that look like its own, and what is
-    read is added to the query with a small weight: the decoders, which may be trained already, see nearly what they are
-    used to. Pointmaps are embedded with the weights of the image embedding (Spann3R, released code).
+    Keys and queries begin as the encoder's tokens, so that a query finds tokens that look like its own, and the
+    decoders, which may be trained already, get tokens in nearly the direction that they are used to. Pointmaps are
+    embedded with the weights of the image embedding (Spann3R, released code).
     """
     for head in (model.key_head, model.query_head):
         _copy_the_encoder(head, model.config.encoder_dim)
     embed = model.value_encoder.patch_embed
     embed.load_state_dict(model.encoder.patch_embed.state_dict())
-    model.reader.value_norm.weight.fill_(_SOFT)
 
 
 def _copy_the_encoder(head: KeyHead, dim: int) -> None:

@@ -9,7 +9,7 @@ from worldline.models.config import Driv3rConfig
 from worldline.train.streams.recipe import StreamRecipe, StreamStage
 
 POOL, VALIDATION = "pool", "validation"  # folders in the run, where rendered drives are kept
-NUSCENES_SEQUENCES = 700 * 8 * 6 * 2  # a scene of 40 key frames, 8 chunks of 5, 6 cameras, two half-images
+NUSCENES_SEQUENCES = 700 * 8 * 6  # training scenes of nuScenes, chunks of five key frames, cameras
 
 
 def driv3r_tiny(output: Path) -> StreamRecipe:
@@ -104,8 +104,9 @@ def driv3r_mini_on_cuda(output: Path) -> StreamRecipe:
 def driv3r(output: Path) -> StreamRecipe:
     """Driv3R at published size with the paper's schedule: from Spann3R, 50 epochs, 32 sequences of 5 key frames a step.
 
-    Two things differ from the released code, whose training cannot run: a sequence is of whole images, 224 pixels high,
-    instead of two half-images, and the loss sees everything in the first half and moving things only in the second.
+    Three things differ from the released code, whose training cannot run: a sequence is of whole images, 224 pixels
+    high, instead of two half-images; the loss sees everything in the first half and moving things only in the second
+    (the two stages of the paper); and half of the steps let two neighbouring cameras read each other's memories.
     """
     return StreamRecipe(
         output=output,
@@ -115,10 +116,10 @@ def driv3r(output: Path) -> StreamRecipe:
         config=replace(Driv3rConfig.published(), relative_pose=True),
         init="spann3r",
         stages=(
-            StreamStage(0.5, 224, (5, 5), 20, sensors=(1, 2), alone=0.5),
-            StreamStage(1.0, 224, (5, 5), 20, sensors=(1, 2), alone=0.5, focus=1.0),
+            StreamStage(0.5, 224, (5, 5), 20, sensors=(2, 2), alone=0.5),
+            StreamStage(1.0, 224, (5, 5), 20, sensors=(2, 2), alone=0.5, focus=1.0),
         ),
-        samples=50 * NUSCENES_SEQUENCES,
+        samples=50 * NUSCENES_SEQUENCES // 2,  # drives of two cameras each
         learning_rate=2e-5,
         final_learning_rate=1e-7,
         warmup_steps=0,

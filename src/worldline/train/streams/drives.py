@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from worldline.worlds import WorldSample
 
 STEPS = (8, 10)  # fewest and most steps of a rendered drive: short enough to render, long enough to choose from
-ASPECT = 1.75  # width of the images divided by their height: 16:9 photos, in whole patches
+ASPECT = 16 / 9  # width of the images divided by their height, before it is rounded to whole patches
 RATE = (2.0, 6.0)  # steps per second: the key frames of nuScenes, and half of its sweeps
 _OPTIONS = 10  # separates this random stream from other uses of the seed
 
