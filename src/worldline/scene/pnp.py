@@ -18,6 +18,18 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
+class PnpEffort:
+    """How long to look for a pose, and how exact to make it. The defaults are for photos, which can wait."""
+
+    max_trials: int = 2000  # of RANSAC
+    least_share: float = 0.1  # inliers below which RANSAC need not succeed; bounds its trials too
+    refinements: int = 3  # passes, each with half of the error bound of the one before
+
+
+_THOROUGH = PnpEffort()
+
+
+@dataclass(frozen=True)
 class PnpPose:
     """A pose that RANSAC found."""
 
@@ -38,6 +50,7 @@ def solve_pnp(
     *,
     image_size: tuple[int, int],
     max_error: float,
+    effort: PnpEffort = _THOROUGH,
 ) -> PnpPose | None:
     """Pose of the camera that sees world ``points`` at ``ideal_pixels``; deterministic.
 
@@ -45,6 +58,7 @@ def solve_pnp(
         focal: in pixels; None estimates it together with the pose (four-point minimal solver).
         image_size: (height, width), only to judge whether an estimated focal length is plausible.
         max_error: reprojection error in pixels up to which a point counts as an inlier.
+        effort: streams have no time to look for poses in points that fit none.
 
     Returns:
         None when there are too few points, RANSAC finds no model or the focal length is not plausible.
@@ -54,13 +68,14 @@ def solve_pnp(
     longer = float(max(image_size))
     ideal_pixels, points = np.asarray(ideal_pixels, np.float64), np.asarray(points, np.float64)
     camera = _camera(focal or longer, image_size)
-    found = _estimate(ideal_pixels, points, camera, estimate_focal=focal is None, max_error=max_error)
+    found = _estimate(ideal_pixels, points, camera, estimate_focal=focal is None, max_error=max_error, effort=effort)
     if found is None:
         return None
     low, high = _PLAUSIBLE_FOCALS
     if focal is None and not low * longer < camera.params[0] < high * longer:
         return None
-    refined = _refine(ideal_pixels, points, camera, found, refine_focal=focal is None, max_error=max_error)
+    bounds = [max_error / 2**each for each in range(effort.refinements)]
+    refined = _refine(ideal_pixels, points, camera, found, refine_focal=focal is None, bounds=bounds)
     return _as_pose(ideal_pixels, points, float(camera.params[0]), refined, max_error)
 
 
@@ -88,14 +103,16 @@ def _camera(focal: float, image_size: tuple[int, int]) -> Any:
     )
 
 
-def _estimate(pixels: np.ndarray, points: np.ndarray, camera: Any, *, estimate_focal: bool, max_error: float) -> Any:
+def _estimate(
+    pixels: np.ndarray, points: np.ndarray, camera: Any, *, estimate_focal: bool, max_error: float, effort: PnpEffort
+) -> Any:
     import pycolmap
 
     options = pycolmap.AbsolutePoseEstimationOptions()
     options.estimate_focal_length = estimate_focal
     options.ransac.max_error = max_error
-    options.ransac.min_inlier_ratio = 0.1
-    options.ransac.max_num_trials = 2000
+    options.ransac.min_inlier_ratio = effort.least_share
+    options.ransac.max_num_trials = effort.max_trials
     if hasattr(options.ransac, "random_seed"):
         options.ransac.random_seed = _SEED
     else:
@@ -104,7 +121,13 @@ def _estimate(pixels: np.ndarray, points: np.ndarray, camera: Any, *, estimate_f
 
 
 def _refine(
-    pixels: np.ndarray, points: np.ndarray, camera: Any, found: dict[str, Any], *, refine_focal: bool, max_error: float
+    pixels: np.ndarray,
+    points: np.ndarray,
+    camera: Any,
+    found: dict[str, Any],
+    *,
+    refine_focal: bool,
+    bounds: list[float],
 ) -> Float64[np.ndarray, "4 4"]:
     """Non-linear refinement on the inliers, then on those within half the bound if most of them are.
 
@@ -115,7 +138,7 @@ def _refine(
     options = pycolmap.AbsolutePoseRefinementOptions()
     options.refine_focal_length = refine_focal
     pose, inliers = found["cam_from_world"], np.asarray(found["inlier_mask"], bool)
-    for bound in (max_error, max_error / 2, max_error / 4):
+    for bound in bounds:
         refined = pycolmap.refine_absolute_pose(pose, pixels, points, inliers, camera, options)
         if refined is None:
             break

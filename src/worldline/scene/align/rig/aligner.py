@@ -181,9 +181,11 @@ class RigAligner:
         stream, options = self._streams[index], self.options
         known = self.known_intrinsics(index, each.transform)
         focal = stream.focal if np.isfinite(stream.focal) else None
+        mask = usable_pixels(points, confidence, each.transform, options.confidence_percent)
         camera = estimate_camera(
-            points, confidence, known, focal, transform=each.transform, is_anchor=each.is_anchor, options=options
-        )
+            points, confidence, known, focal, transform=each.transform, is_anchor=each.is_anchor, options=options,
+            mask=mask,
+        )  # fmt: skip
         if each.is_anchor or not np.isfinite(stream.focal):
             stream.focal = float(camera.intrinsics[0, 0])
         predictable = given is not None and index in self._mounts.in_use() and not each.is_anchor
@@ -197,7 +199,7 @@ class RigAligner:
         depth = local[..., 2]
         valid = np.isfinite(local).all(-1) & (depth > 0) & each.transform.inside
         depth = np.where(valid, depth, 0.0).astype(np.float32)
-        usable = valid & usable_pixels(points, confidence, each.transform, options.confidence_percent)
+        usable = valid & mask
         median = float(np.median(depth[usable])) if usable.any() else 0.0
         return Seen(index, intrinsics, camera, depth, usable, np.where(valid[..., None], local, 0.0), median)
 

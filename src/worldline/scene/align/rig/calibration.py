@@ -9,10 +9,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.scene.align.rig.mounting import Mounting
+from worldline.scene.align.rig.mounting import Mounting, rotation_vector
 from worldline.scene.align.rig.mounts import RIG, Mounts
 from worldline.scene.align.rig.state import StreamState
 from worldline.types import Rig
+
+_BLOCKS = 4  # parts of the stream that are compared
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,26 @@ def _sensor(mounts: Mounts, index: int, metric: bool, streams: Sequence[StreamSt
         mounts.check(index, whole, metric)
     return SensorCalibration(
         source, known, _degrees(whole), whole.lever_sigmas, len(mounts.sensors[index].rows),
-        *mounts.spread(index, metric, whole), float(np.degrees(whole.turn_error)), whole.way_error,
+        *_spread(mounts, index, metric, whole), float(np.degrees(whole.turn_error)), whole.way_error,
         tuple(map(float, mounts.sensors[index].alarm)) if mounts.given else None,  # type: ignore[arg-type]
         mounts.given and mounts.wrong(index), mounts.note(index, streams),
     )  # fmt: skip
+
+
+def _spread(mounts: Mounts, index: int, metric: bool, whole: Mounting) -> tuple[float, float]:
+    """How far estimates from parts of the stream lie from the whole: degrees, unit of the lever arm."""
+    rows = mounts.sensors[index].rows
+    apart = []
+    for block in np.array_split(rows, min(_BLOCKS, len(rows) // 4)) if len(rows) >= 8 else []:
+        part = mounts.estimate(index, metric, block, whole)
+        if part is not None:
+            turn = part.a_from_b[:3, :3] @ whole.a_from_b[:3, :3].T
+            lever = part.a_from_b[:3, 3] - whole.a_from_b[:3, 3]
+            apart.append((np.degrees(np.linalg.norm(rotation_vector(turn))), np.linalg.norm(lever)))
+    if len(apart) < 2:
+        return np.nan, np.nan
+    degrees, metres = np.sqrt(np.mean(np.square(apart), axis=0))
+    return float(degrees), float(metres)
 
 
 def _degrees(mounting: Mounting) -> float:

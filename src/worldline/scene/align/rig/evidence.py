@@ -8,6 +8,7 @@ of *independent* pieces is far below the number of pixels, and every source has 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +47,10 @@ class Seen:
 
     def sample(self) -> tuple[Float64[np.ndarray, "n 3"], Bool[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
         """Points on the fixed grid, whether they are usable, and the rows of their pixels as shares of the height."""
+        return self._sampled
+
+    @cached_property
+    def _sampled(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         height, width = self.depth.shape
         rows = ((np.arange(GRID[0]) + 0.5) * height / GRID[0]).astype(np.int64)
         columns = ((np.arange(GRID[1]) + 0.5) * width / GRID[1]).astype(np.int64)

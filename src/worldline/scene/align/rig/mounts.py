@@ -38,7 +38,6 @@ _LEVER, _LEVER_DEPTHS = 2.0, 0.2  # usual lever arm: metres, or median depths wh
 _USUAL_LEVERS = 0.15  # part of it that may be uncertain where the unit is arbitrary
 _ALARM, _ALARM_DEGREES, _ALARM_METRES = 3.0, 1.0, 0.3
 _ENOUGH = 8
-_BLOCKS = 4
 _UPRIGHT = np.radians(3.0)  # uncertainty of the rotation from which on a height above the road means anything
 _FOCALS = 16
 _NANS = partial(np.full, fill_value=np.nan)
@@ -352,21 +351,6 @@ class Mounts:
             return ""
         hint = " mounting='assumed' takes such lever arms as zero." if "lever" in vague else ""
         return f"The motion so far does not show {vague}.{hint}"
-
-    def spread(self, index: int, metric: bool, whole: Mounting) -> tuple[float, float]:
-        """How far estimates from parts of the stream lie from the whole: degrees, unit of the lever arm."""
-        rows = self.sensors[index].rows
-        apart = []
-        for block in np.array_split(rows, min(_BLOCKS, len(rows) // 4)) if len(rows) >= 8 else []:
-            part = self.estimate(index, metric, block, whole)
-            if part is not None:
-                change = part.a_from_b @ inverse(whole.a_from_b)
-                lever = part.a_from_b[:3, 3] - whole.a_from_b[:3, 3]
-                apart.append((np.degrees(np.linalg.norm(rotation_vector(change[:3, :3]))), np.linalg.norm(lever)))
-        if len(apart) < 2:
-            return np.nan, np.nan
-        degrees, metres = np.sqrt(np.mean(np.square(apart), axis=0))
-        return float(degrees), float(metres)
 
     def displacements(self, index: int, fragment: int) -> Float64[np.ndarray, "n 6"]:
         """Ways of a camera of estimated mounting in a fragment: its own (units), and those of given poses (metres)."""
