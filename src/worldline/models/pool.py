@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from worldline.errors import InputError
@@ -185,7 +185,7 @@ class RigStream:
             decoded = model.decode(pairs.reference, pairs.own, pairs.target, size)
             steps |= self._complete(pairs, decoded)
             if preview:
-                ahead = model.read_out(model.source_head, decoded.target_tokens, pairs.images)
+                ahead = self._read_out(model.source_head, decoded.target_tokens, pairs.images)
                 for row, name in enumerate(pairs.active):
                     camera = self._cameras[name]
                     maps = Pointmaps(ahead.points[row], ahead.confidence[row])
@@ -206,9 +206,8 @@ class RigStream:
         rows = [row for row, name in enumerate(pairs.active) if self._cameras[name].encoded is not None]
         if not rows:
             return {}
-        final = model.read_out(
-            model.reference_head, [layer[rows] for layer in decoded.reference_tokens], pairs.images[rows]
-        )
+        tokens = [layer[rows] for layer in decoded.reference_tokens]
+        final = self._read_out(model.reference_head, tokens, pairs.images[rows])
         keys = decoded.key[rows].float()
         values = model.remember(final.points, decoded.key[rows]).float()
         steps = {}
@@ -219,6 +218,14 @@ class RigStream:
             report = camera.memory.write(keys[place : place + 1], values[place : place + 1])
             steps[pairs.active[row]] = CameraStep(None, done, report)
         return steps
+
+    def _read_out(self, head: nn.Module, tokens: list[Tensor], images: Tensor) -> Pointmaps:
+        """A head on all images at once, or on a processor one by one: its maps at full resolution are what is large."""
+        if images.device.type != "cpu" or self.model.config.head == "linear":
+            return self.model.read_out(head, tokens, images)
+        each = [slice(row, row + 1) for row in range(len(images))]
+        maps = [self.model.read_out(head, [layer[row] for layer in tokens], images[row]) for row in each]
+        return Pointmaps(torch.cat([one.points for one in maps]), torch.cat([one.confidence for one in maps]))
 
     def _recall(self, names: list[str], encoded: Tensor) -> Tensor:
         """References after their reads; cameras that remember nothing keep their encoder tokens."""
