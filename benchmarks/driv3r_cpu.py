@@ -1,11 +1,13 @@
 """Time, work and memory of Driv3R at published size on a CPU, with and without the head that only previews need.
 
     python benchmarks/driv3r_cpu.py --images 8 --threads 1
+    python benchmarks/driv3r_cpu.py --images 3 --streams 12 --threads 1
 
-One stream of 224 x 224 crops of one camera, in the published memory mode. Weights are random: neither time nor memory
-depends on them. The published program runs both heads for every pair of images, although the target head's result is
-used for the last pair only; "with previews" is that schedule made of the library's own parts, "final maps only" leaves
-the target head out. Their final maps are equal, which is checked.
+Streams of 224 x 224 crops in the published memory mode, each on its own; several take their steps as one batch, as the
+two crops of six cameras do. The published program takes them one after the other. Weights are random: neither time nor
+memory depends on them. The published program runs both heads for every pair of images, although the target head's
+result is used for the last pair only; "with previews" is that schedule made of the library's own parts, "final maps
+only" leaves the target head out. Their final maps are equal, which is checked.
 
 Times come from one process in which both schedules take every step in turn, so that a machine whose speed drifts is
 unfair to neither; memory from a fresh process per schedule: the peak resident set of the steps, and its distance to the
@@ -41,19 +43,20 @@ COMPONENTS = {"encode": "encoder", "decode": "decoders, key and query", "read_ou
 
 
 def measure_time(row: dict[str, Any]) -> dict[str, Any]:
-    """Wall and CPU seconds per pair of both schedules, step by step in turn, and of the parts."""
+    """Wall and CPU seconds per crop of both schedules, step by step in turn, and of the parts per call."""
     model, frames = _model(row), _frames(row)
     parts = _timed(model)
-    streams = {name: RigStream(model, ["crop"], options=PoolOptions.official()) for name in SCHEDULES}
+    streams = {name: RigStream(model, _names(row), options=PoolOptions.official()) for name in SCHEDULES}
     wall, cpu = defaultdict(list), defaultdict(list)
     for number, image in enumerate(frames):
         maps = {}
         for name in sorted(streams, reverse=bool(number % 2)):
             started = time.perf_counter(), time.process_time()
-            step = streams[name].step({"crop": image}, float(number), preview=SCHEDULES[name])["crop"]
-            wall[name].append(time.perf_counter() - started[0])
-            cpu[name].append(time.process_time() - started[1])
-            maps[name] = step.completed.maps.points if step.completed else image
+            steps = streams[name].step(image, float(number), preview=SCHEDULES[name])
+            wall[name].append((time.perf_counter() - started[0]) / len(image))
+            cpu[name].append((time.process_time() - started[1]) / len(image))
+            step = steps["crop0"]
+            maps[name] = step.completed.maps.points if step.completed else image["crop0"]
         first, second = maps.values()
         if not torch.equal(first, second):
             raise SystemExit("The schedules disagree.")
@@ -71,11 +74,11 @@ def measure_time(row: dict[str, Any]) -> dict[str, Any]:
 def measure_memory(row: dict[str, Any]) -> dict[str, Any]:
     """Peak resident MB of one schedule in this fresh process, and the MB before the first step."""
     model, frames = _model(row), _frames(row)
-    stream = RigStream(model, ["crop"], options=PoolOptions.official())
+    stream = RigStream(model, _names(row), options=PoolOptions.official())
     built = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # start VmHWM again from here
     for number, image in enumerate(frames):
-        stream.step({"crop": image}, float(number), preview=SCHEDULES[row["schedule"]])
+        stream.step(image, float(number), preview=SCHEDULES[row["schedule"]])
     return {"built": built, "peak": _resident("VmHWM")}
 
 
@@ -104,9 +107,14 @@ def _model(row: dict[str, Any]) -> Driv3r:
     return random_network(CONFIGS[row["config"]]())
 
 
-def _frames(row: dict[str, Any]) -> Tensor:
+def _names(row: dict[str, Any]) -> list[str]:
+    return [f"crop{number}" for number in range(row["streams"])]
+
+
+def _frames(row: dict[str, Any]) -> list[dict[str, Tensor]]:
     generator = torch.Generator().manual_seed(1)
-    return torch.rand((row["images"], 3, row["size"], row["size"]), generator=generator) * 2 - 1
+    images = torch.rand((row["images"], row["streams"], 3, row["size"], row["size"]), generator=generator) * 2 - 1
+    return [dict(zip(_names(row), step, strict=True)) for step in images]
 
 
 def _timed(model: Driv3r) -> dict[str, list[float]]:
@@ -144,6 +152,7 @@ def main() -> None:
     """Measure and print two Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=8, help="crops of the stream, 3 or more")
+    parser.add_argument("--streams", type=int, default=1, help="streams that share a batch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--size", type=int, default=224, help="side of the crops")
     parser.add_argument("--config", choices=CONFIGS, default="published")
@@ -153,7 +162,7 @@ def main() -> None:
         row = json.loads(options.row)
         print(json.dumps(measure_memory(row) if row["schedule"] else measure_time(row)))
         return
-    base = {name: getattr(options, name) for name in ("images", "threads", "size", "config")}
+    base = {name: getattr(options, name) for name in ("images", "streams", "threads", "size", "config")}
     memory = {name: _apart(base | {"schedule": name}) for name in SCHEDULES}
     times, tera = _apart(base | {"schedule": ""}), count_operations(base)
     print("| schedule | TFLOP per crop | CPU s per crop | wall s per crop | MB with weights | peak MB | peak above |")
