@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from stream_network import tiny_network
-from worldline.errors import InputError
+from stream_network import images, tiny_network
+from worldline.errors import InputError, MemoryPlanError
 from worldline.eval.stream_bench import (
     Item,
     NetworkChoice,
@@ -26,6 +26,9 @@ from worldline.eval.stream_bench import (
     street_drive,
 )
 from worldline.models.config import Driv3rConfig
+from worldline.models.memory import MemoryOptions
+from worldline.models.pool import PoolOptions, RigStream
+from worldline.pipeline.memory import plan_stream, stored_tokens
 from worldline.pipeline.stream import StreamOptions, StreamSession
 from worldline.weights import save_model
 
@@ -126,10 +129,10 @@ def test_random_networks_are_finite_and_the_same_every_time(tmp_path: Path) -> N
         head="dpt", dpt_dim=8, dpt_last_dim=8, dpt_layer_dims=(4, 8, 8, 8), value_depth=1, value_heads=2,
     )  # fmt: skip
     first, second = random_network(config), random_network(config)
-    images = torch.rand(1, 3, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    maps = first(images).final
+    seen = images(3)[None]
+    maps = first(seen).final
     assert torch.isfinite(maps.points).all()
-    assert torch.equal(maps.points, second(images).final.points)
+    assert torch.equal(maps.points, second(seen).final.points)
     assert maps.points.std() > 0
 
 
@@ -137,3 +140,26 @@ def test_labels_say_where_weights_are_random() -> None:
     assert "random" in NetworkChoice(published_size=True).label
     with pytest.raises(InputError, match="no memory"):
         NetworkChoice("mvdust3r-plus-mini").check()
+
+
+@pytest.mark.parametrize(("options", "memory"), [({}, {}), ({"restart": None}, {"long_tokens": 30})])
+def test_the_planner_knows_how_much_a_camera_stores(options: dict[str, Any], memory: dict[str, Any]) -> None:
+    network = tiny_network(similarity_limit=1.0, **memory)
+    pool = PoolOptions(network.memory, **options)
+    stream, most = RigStream(network, ["FRONT"], options=pool), 0
+    for number, image in enumerate(images(40)):
+        report = stream.step({"FRONT": image}, float(number))["FRONT"].memory
+        most = max(most, report.tokens_after if report else 0)
+    assert most <= stored_tokens(pool, 6) <= most + 2 * 6
+
+
+def test_a_plan_of_a_stream_grows_with_what_it_is_made_of() -> None:
+    config, pool = Driv3rConfig.published(), PoolOptions()
+    one = plan_stream(config, 1, 224, 224, pool, limit=2**40)
+    assert one.weight_bytes == pytest.approx(4 * 658.7e6, rel=0.01)  # measured for the released model
+    assert plan_stream(config, 12, 224, 224, pool, limit=2**40).peak_bytes > one.peak_bytes
+    unbounded = PoolOptions(MemoryOptions(pruning="none"), restart=None)
+    with pytest.raises(InputError, match="bounds"):
+        plan_stream(config, 1, 224, 224, unbounded, limit=2**40)
+    with pytest.raises(MemoryPlanError, match="12 images"):
+        plan_stream(config, 12, 224, 224, pool, limit=one.weight_bytes)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldline.errors import MemoryPlanError
+from worldline.errors import InputError, MemoryPlanError
 
 if TYPE_CHECKING:
-    from worldline.models.config import PointmapConfig
+    from worldline.models.config import Driv3rConfig, PointmapConfig
+    from worldline.models.pool import PoolOptions
 
 FLOAT_BYTES = 4
 GIB = 2**30
@@ -69,6 +70,68 @@ def plan_memory(
         f"{limit / GIB:.1f} GiB are free on {device}.",
         "Use fewer views (--max-views), a smaller model, or another device.",
     )
+
+
+def plan_stream(
+    config: Driv3rConfig,
+    inputs: int,
+    height: int,
+    width: int,
+    pool: PoolOptions,
+    *,
+    preview: bool = True,
+    device: str = "cpu",
+    limit: int | None = None,
+) -> MemoryPlan:
+    """Predict the peak of the network over a stream without end: the widest step with full memories.
+
+    Results that a session keeps, its photos and what finds motion come on top.
+
+    Args:
+        inputs: network images per step: cameras, times crops of each.
+        pool: sizes of the memory.
+        preview: both heads run.
+        limit: bytes the stream may take; None = what is free on ``device``.
+
+    Raises:
+        MemoryPlanError: it does not fit.
+    """
+    limit = free_memory(device) if limit is None else limit
+    weights, patches = parameter_bytes(config), (height // config.patch_size) * (width // config.patch_size)
+    stored = stored_tokens(pool, patches)
+    near = 2 * min(pool.neighbor_images * patches, stored)  # a ring: two neighbours
+    recalled = (stored if pool.own_images is None else min(pool.own_images * patches, stored)) + near
+    store = 2 * inputs * stored * config.encoder_dim
+    read = inputs * recalled * (6 * config.encoder_dim + 3 * patches)  # gathered, padded, normalised; the weights
+    tokens = inputs * patches
+    encoder = (6 + 2 * config.mlp_ratio) * tokens * config.encoder_dim
+    decoder = (6 + 2 * config.mlp_ratio + 2 * 4) * tokens * config.decoder_dim  # both sides and what heads read
+    at_once = 1 if device == "cpu" and config.head == "dpt" else inputs
+    heads = at_once * head_bytes(config, height, width) / FLOAT_BYTES
+    outputs = (2 + preview) * inputs * height * width * 4
+    peak = int(weights + FLOAT_BYTES * (store + max(read, encoder, decoder, heads) + outputs) + RUNTIME_BYTES)
+    if peak > limit:
+        raise MemoryPlanError(
+            f"A stream of {inputs} images of {width}x{height} per step needs about {peak / GIB:.1f} GiB; "
+            f"{limit / GIB:.1f} GiB are free on {device}.",
+            "Use fewer cameras, fewer long-term tokens, a smaller model, or another device.",
+        )
+    return MemoryPlan(peak, weights, limit, at_once)
+
+
+def stored_tokens(pool: PoolOptions, patches: int) -> int:
+    """The most tokens that one camera's memory ever holds; without pruning and restarts there is no such number.
+
+    Raises:
+        InputError: nothing bounds the memory.
+    """
+    memory = pool.memory
+    lengths = [] if pool.restart is None else [pool.restart * patches]
+    if memory.pruning != "none":
+        lengths.append(memory.long_tokens + (memory.working_frames + 1) * patches)
+    if not lengths:
+        raise InputError("Nothing bounds this memory.", "Choose a way of pruning, or let streams restart.")
+    return min(lengths)
 
 
 def parameter_bytes(config: PointmapConfig) -> int:
