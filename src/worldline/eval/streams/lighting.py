@@ -22,8 +22,8 @@ def relit(world: World, light: str) -> World:
 
     * own: the daylight that the seed drew, between clear and overcast, the sun 15 to 65 degrees high.
     * noon: a clear sky, the sun 62 degrees high: hard, short shadows.
-    * dusk: the sun 3 degrees high and a tenth as bright, a dim, reddish sky, one stop too dark, grainy.
-    * night: no sun, a black sky, three street lamps along the way; two stops too dark, very grainy.
+    * dusk: the sun 3 degrees high and a tenth as bright, a dim, reddish sky, half a stop too dark, grainy.
+    * night: no sun, a black sky, three street lamps along the way; one stop too dark, very grainy.
     * glare: as noon, but the sun stands 12 degrees above the road ahead; :func:`add_glare` draws what the lens makes
       of it.
     """
@@ -36,8 +36,8 @@ def relit(world: World, light: str) -> World:
     if light == "dusk":
         sky = Sky(np.array([0.05, 0.07, 0.16]), np.array([0.5, 0.26, 0.14]), 0.3, world.sky.seed)
         dim = _sunny(world, _azimuth(world) + 1.2, 3.0, 0.26, np.array([1.0, 0.55, 0.3]))
-        return _grainy(replace(dim, sky=sky, ambient=np.array([0.13, 0.13, 0.19])), stops=-1.0, grain=0.012)
-    return _grainy(_lamps(world), stops=-2.0, grain=0.02)
+        return _grainy(replace(dim, sky=sky, ambient=np.array([0.13, 0.13, 0.19])), stops=-0.5, grain=0.012)
+    return _grainy(_lamps(world), stops=-1.0, grain=0.02)
 
 
 def sun_direction(world_from_rig: Float64[np.ndarray, "step 4 4"]) -> Float64[np.ndarray, "3"]:
@@ -148,6 +148,4 @@ def _grainy(world: World, stops: float, grain: float) -> World:
     """Photos that are too dark by so many stops, with at least so much noise of the sensor."""
     photo = world.photo
     noise = np.maximum(photo.read_noise, grain)
-    return replace(
-        world, photo=replace(photo, exposure=photo.exposure + stops / 2, read_noise=noise, metering=0 * noise)
-    )
+    return replace(world, photo=replace(photo, exposure=photo.exposure + stops, read_noise=noise, metering=0 * noise))

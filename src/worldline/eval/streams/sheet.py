@@ -160,8 +160,8 @@ def _from_above(
         pen.ellipse((a - 2, b - 2, a + 2, b + 2), fill=_TRAJECTORY)
     bar = round(10 * scale)
     pen.line((width - bar - 10, height - 10, width - 10, height - 10), fill="black", width=2)
-    pen.text((width - bar - 10, height - 26), "10 m", fill="black")
-    pen.text((4, 2), text, fill="black")
+    pen.text((width - bar - 10, height - 26), "10 m", fill="black", stroke_width=2, stroke_fill="white")
+    pen.text((4, 2), text, fill="black", stroke_width=2, stroke_fill="white")
     return np.asarray(picture)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
 from worldline.eval.report import without_nan, write_text
+from worldline.eval.statistics import rounded
 from worldline.eval.streams.drives import RATE, DriveSpec, DriveStore, StreamDrive
 from worldline.eval.streams.figures import definitions_table, mean_interval, means_table
 from worldline.eval.streams.runs import run_constant, run_road, run_single_frames, run_stream
@@ -34,6 +36,7 @@ _REST = (
     "mask_iou", "mask_recall", "mask_false", "latency",
 )  # fmt: skip
 _CAMERA = ("abs_rel", "abs_rel_scaled", "rmse", "delta_1_25", "scale_error", "masked", "sky_kept")
+_PER_IMAGE = ("abs_rel", "abs_rel_scaled")  # what the JSON has of every image
 _COMPARED = ("abs_rel", "abs_rel_scaled", "accuracy", "completion", "consistency")
 
 
@@ -102,22 +105,36 @@ class StreamReport:
         return rows
 
     def as_json(self) -> dict[str, Any]:
-        """Everything, down to the single image."""
+        """Everything, down to the depth of single images (step -> camera -> figures in the order of ``per image``)."""
         trials = [
             {
-                "method": t.method, "seed": t.seed, **t.scores.figures,
-                "images": {f"{sensor}/{step}": figures for (step, sensor), figures in t.scores.images.items()},
+                "method": t.method,
+                "seed": t.seed,
+                **{name: rounded(value) for name, value in t.scores.figures.items()},
+                "images": [
+                    [[rounded(t.scores.images[step, sensor][name]) for name in _PER_IMAGE] for sensor in self.sensors]
+                    for step in range(self.about["steps"])
+                ],
             }
             for t in self.trials
-        ]  # fmt: skip
+        ]
         means = {
             method: {
-                name: mean_interval([scores.figures.get(name, float("nan")) for scores in self.of(method).values()])
+                name: [
+                    rounded(value)
+                    for value in mean_interval([s.figures.get(name, nan) for s in self.of(method).values()])
+                ]
                 for name in (*_METRIC, *_CLOUD, *_REST)
             }
             for method in self.methods
         }
-        return {**self.about, "means": means, "comparison": self.comparison(), "trials": trials}
+        return {
+            **self.about,
+            "per image": list(_PER_IMAGE),
+            "means": means,
+            "comparison": self.comparison(),
+            "trials": trials,
+        }
 
     def as_markdown(self, *, with_definitions: bool = True) -> str:
         """Tables, the command that made them, and the definitions of their columns."""

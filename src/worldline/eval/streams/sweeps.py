@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
 from worldline.eval.report import table, without_nan, write_text
+from worldline.eval.statistics import rounded
 from worldline.eval.streams.drives import DriveSpec, DriveStore, StreamDrive
 from worldline.eval.streams.figures import cell, definitions_table, mean_interval, means_table
 from worldline.eval.streams.plan import Case, StreamSweep
@@ -136,10 +138,12 @@ def _write(sweep: StreamSweep, head: Mapping[str, Any], records: Sequence[Record
     groups = grouped(records)
     means = [
         {"level": level, "method": method, "drives": len(rows)}
-        | {n: mean_interval([r.get(n, float("nan")) for r in rows]) for n in rows[0] if n in _known(sweep, rows)}
+        | {n: [rounded(v) for v in mean_interval([r.get(n, nan) for r in rows])] for n in _known(sweep, rows)}
         for (level, method), rows in groups.items()
     ]
-    write_json(files["json"], without_nan({**head, "means": means, "records": list(records)}))
+    write_json(
+        files["json"], without_nan({**head, "means": means, "records": [_rounded(record) for record in records]})
+    )
     write_text(files["md"], as_markdown(sweep, head, records))
     if "png" in files:
         from worldline.eval.streams.plots import draw_sweep
@@ -147,8 +151,12 @@ def _write(sweep: StreamSweep, head: Mapping[str, Any], records: Sequence[Record
         draw_sweep(sweep, records, files["png"])
 
 
-def _known(sweep: StreamSweep, rows: Sequence[Record]) -> set[str]:
-    return {name for name in (*sweep.shown, *sweep.panels) if any(name in row for row in rows)}
+def _known(sweep: StreamSweep, rows: Sequence[Record]) -> list[str]:
+    return [n for n in dict.fromkeys((*sweep.shown, *sweep.panels)) if any(n in row for row in rows)]
+
+
+def _rounded(record: Record) -> Record:
+    return {name: rounded(value) if isinstance(value, float) else value for name, value in record.items()}
 
 
 def grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
