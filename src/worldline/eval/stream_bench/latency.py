@@ -47,7 +47,8 @@ def measure_latency(
         One record per number of cameras. Times in ms per step with the suffixes ``median`` and ``p99``; ``cpu`` is
         processor time, which other programs on the machine disturb less; ``first`` and ``last quarter`` are medians of
         the total. MiB: the peak above the loaded weights, and by how much resident memory grew from the end of the
-        first quarter to the end. Memory tokens: the most that one camera stored.
+        first quarter to the end; ``predicted MiB``: what the memory planner says of the network's part. Memory tokens:
+        the most that one camera stored.
 
     Raises:
         InputError: too few steps, or cameras that the rig does not have.
@@ -74,6 +75,7 @@ def latency_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object
         row["CPU ms"] = f"{record['cpu median']:.0f} / {record['cpu p99']:.0f}"
         row["first → last quarter, CPU ms"] = f"{record['cpu first quarter']:.0f} → {record['cpu last quarter']:.0f}"
         row["peak MiB"] = f"{record['peak MiB']:.0f}"
+        row["predicted, network alone"] = f"{record['predicted MiB']:.0f}"
         row["growth MiB"] = f"{record['growth MiB']:.1f}"
         row["memory tokens"] = record["memory tokens"]
         rows.append(row)
@@ -86,6 +88,8 @@ def _measure(
     """One session; runs in a process of its own."""
     import torch
 
+    from worldline.eval.stream_bench.alignment import network_inputs
+    from worldline.pipeline.memory import plan_stream
     from worldline.pipeline.stream import StreamOptions, StreamSession
 
     torch.set_num_threads(threads)
@@ -112,7 +116,11 @@ def _measure(
     for name, seconds in times.items():
         record |= {f"{name} {key}": value for key, value in _summary(1e3 * np.array(seconds)).items()}
     growth = resident_at[steps - 1] - resident_at[steps // 4]
-    return record | {"peak MiB": memory.peak / MIB, "growth MiB": growth / MIB, "memory tokens": tokens}
+    record |= {"peak MiB": memory.peak / MIB, "growth MiB": growth / MIB, "memory tokens": tokens}
+    inputs = network_inputs(drive, 1, published)
+    count, _, height, width = inputs.shape
+    plan = plan_stream(model.config, count, height, width, options.pool, preview=preview)
+    return record | {"predicted MiB": (plan.peak_bytes - plan.weight_bytes) / MIB}
 
 
 def _summary(values: np.ndarray) -> dict[str, float]:
