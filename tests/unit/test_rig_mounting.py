@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from worldline.errors import InputError
 from worldline.scene.align.rig import AlignOptions, RigAligner
 from worldline.scene.align.rig.mounting import Motions, estimate_mounting, rotation_matrix, rotation_vector, unobserved
 from worldline.scene.align.rig.records import inverse, rigid
+from worldline.scene.pnp import PnpEffort, solve_pnp
 from worldline.types import Rig
 
 TRUE = rigid(rotation_matrix(np.array([1.3, -1.1, 1.0])), np.array([1.5, 0.4, 1.6]))
@@ -275,6 +277,40 @@ def test_off_estimates_nothing() -> None:
     aligner, result, _ = follow(scene, unknown(scene, ground=0.0), AlignOptions(pixels=64, mounting="off"))
     assert {each.frame for each in result.values()} == {"own:FRONT", "own:LEFT"}
     assert aligner.calibration().sensors["LEFT"].motions == 0
+
+
+def test_known_motion_is_believed_more_than_a_camera_that_few_points_agree_with() -> None:
+    scene, rng = drive(6), np.random.default_rng(0)
+    errors = {}
+    for limit in (0.0, 0.3):
+        aligner = RigAligner(scene.rig, AlignOptions(predict_below=limit))
+        for push in pushes(scene):
+            maps = dict(push.maps)
+            if push.step == 5:
+                points = maps["LEFT"].points
+                rough = np.kron(rng.normal(size=(3, 4, 3)), np.ones((12, 16, 1)))
+                points = points + 0.05 * np.median(np.linalg.norm(points, axis=-1)) * rough
+                maps["LEFT"] = replace(maps["LEFT"], points=points.astype(np.float32))
+            result = aligner.update(scene.times[push.step], maps, scene.world_from_rig[push.step])
+        assert 0.15 < result["LEFT"].inlier_share < 0.3
+        start, end = (scene.world_from_rig[k] @ scene.rig_from_cam[1] for k in (0, 5))
+        pose = aligner.state()["sensor.LEFT.pose"]
+        errors[limit] = off(pose, inverse(start) @ end)
+        rng = np.random.default_rng(0)
+    assert errors[0.3] < 0.1 * errors[0.0]
+    assert any("predicted" in note for note in result["LEFT"].notes)
+
+
+def test_a_quick_search_finds_the_camera_that_a_third_of_the_points_agree_with() -> None:
+    rng = np.random.default_rng(0)
+    pixels, depth = rng.uniform(-100, 100, (256, 2)), rng.uniform(4, 20, 256)
+    points = np.c_[pixels / 150 * depth[:, None], depth]
+    wrong = rng.random(256) > 0.33
+    points[wrong] += 2 * rng.normal(size=(int(wrong.sum()), 3))
+    quick = PnpEffort(max_trials=400, least_share=0.2, refinements=1)
+    found = solve_pnp(pixels, points, 150.0, image_size=(128, 224), max_error=4.0, effort=quick)
+    assert found is not None
+    np.testing.assert_allclose(found.world_from_cam, np.eye(4), atol=0.1)
 
 
 def test_mistakes_are_named() -> None:

@@ -20,12 +20,15 @@ from worldline.scene.align.rig.motion import Claim, average_poses, rig_motion, s
 from worldline.scene.align.rig.mounts import RIG, Mounts
 from worldline.scene.align.rig.records import AlignedMap, AlignOptions, PoseStatus, SensorMap, as_array, inverse
 from worldline.scene.align.rig.scale import Step, estimate_scales
-from worldline.scene.align.rig.state import NOTHING, UNIT, RigState, StreamState, pack, unpack
+from worldline.scene.align.rig.state import METRIC, NOTHING, UNIT, RigState, StreamState, pack, unpack
+from worldline.scene.cameras import MIN_INLIER_SHARE
 from worldline.scene.scene import SCALES
 from worldline.types import Camera, ImageTransform, Rig
 
 Poses = Float64[np.ndarray, "4 4"] | Mapping[str, Float64[np.ndarray, "4 4"]]
 Lidar = Float[np.ndarray, "n 3"] | Mapping[str, Float[np.ndarray, "n 3"]]
+
+_SURE = 0.1  # standard deviation of a log scale from which on given motion predicts a pose
 
 
 class RigAligner:
@@ -188,10 +191,12 @@ class RigAligner:
         )  # fmt: skip
         if each.is_anchor or not np.isfinite(stream.focal):
             stream.focal = float(camera.intrinsics[0, 0])
-        predictable = given is not None and index in self._mounts.in_use() and not each.is_anchor
+        sure = stream.status == METRIC and stream.variance < _SURE**2
+        predictable = sure and given is not None and index in self._mounts.in_use() and not each.is_anchor
         if camera.failed or (predictable and camera.inlier_share < options.predict_below):
             camera = self._predict(index, camera, given)
-            notes.append("No camera explains the points; the pose is predicted.")
+            why = "No camera explains" if camera.inlier_share < MIN_INLIER_SHARE else "Hardly any camera explains"
+            notes.append(f"{why} the points; the pose is predicted.")
         elif camera.inlier_share < 0.3:
             notes.append(f"Only {camera.inlier_share:.0%} of the points agree with one camera.")
         intrinsics = camera.intrinsics if known is None else known
@@ -275,7 +280,7 @@ class RigAligner:
         if not metric:
             notes.append("scale: arbitrary; nothing fixes the unit of length.")
         valid = seen.depth > 0
-        local = np.where(valid[..., None], seen.points, 0.0) * np.float32(scale)
+        local = seen.points * np.float32(scale)  # 0 where invalid
         points = local @ pose[:3, :3].T.astype(np.float32) + pose[:3, 3].astype(np.float32)
         alone = index not in mounts or self._mounts.waiting
         told = self._mounts.note(index, self._streams)

@@ -66,7 +66,7 @@ class AlignOptions:
     pixels: int = 256  # correspondences for PnP
     max_error: float = 4 / 224  # inlier bound of PnP, of the longer image side
     confidence_percent: float = 10.0  # the least confident pixels take no part in any estimate
-    predict_below: float = 0.0  # inlier share below which a known motion is believed more than the estimated camera
+    predict_below: float = 0.3  # inlier share below which a known motion is believed more than the estimated camera
     # Unknown mountings are estimated from the motion, given ones checked. "assumed": what the motion does not show of a
     # lever arm is taken to be zero, with its uncertainty; "off": neither
     mounting: Literal["measured", "assumed", "off"] = "measured"
