@@ -13,6 +13,7 @@ from stream_network import tiny_network
 from worldline import Scene, worlds
 from worldline.cli import main
 from worldline.inputs import open_log
+from worldline.pipeline.stream import StreamSession
 from worldline.weights.storage import save_model
 
 STEPS = 3
@@ -100,6 +101,36 @@ def test_an_interrupted_stream_goes_on(model: Path, log: Path, tmp_path: Path) -
     for one, other in zip(got.views, expected.views, strict=True):
         np.testing.assert_array_equal(one.points, other.points)
     assert [line["step"] for line in records(part)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("killed", [0, STEPS - 1])
+def test_a_killed_stream_loses_nothing(killed: int, model: Path, log: Path, tmp_path: Path) -> None:
+    from worldline.pipeline import load
+    from worldline.pipeline.stream.run import write_stream
+
+    drive, network, out, left = open_log(log), load(model), tmp_path / "whole", tmp_path / "left"
+    moments = []
+
+    def copy(result: object) -> None:  # what lies on the disk when step ``killed`` + 1, or the end, has not come
+        moments.append(result)
+        if len(moments) == killed + 2:
+            shutil.copytree(out, left)
+
+    def finish() -> tuple:
+        if killed == STEPS - 1:
+            shutil.copytree(out, left)
+        return StreamSession.finish(session)
+
+    session = network.stream(drive.rig, motion=False)
+    session.finish = finish  # type: ignore[method-assign]
+    write_stream(session, drive, out, save_every=1, progress=copy)
+    with (left / "frames.jsonl").open("a") as record:
+        record.write('{"step": 9, "timest')
+    write_stream(network.stream(drive.rig, motion=False), drive, left, resume=True)
+    expected, got = Scene.load(out), Scene.load(left)
+    assert [view.name for view in got.views] == [view.name for view in expected.views]
+    assert got.scale == expected.scale
+    assert [line["step"] for line in records(left)] == list(range(STEPS))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -65,3 +66,12 @@ def sensor_result(
         latency=latency,
         notes=tuple(dict.fromkeys(note for each in aligned for note in each.notes)),
     )
+
+
+def remember(history: deque[tuple[SensorResult, ...]], results: tuple[SensorResult, ...]) -> None:
+    """Append final results. Those of images that ``finish`` had made final before are replaced."""
+    new = {(each.sensor, each.step) for each in results}
+    for place, old in enumerate(history):
+        if any((each.sensor, each.step) in new for each in old):
+            history[place] = tuple(each for each in old if (each.sensor, each.step) not in new)
+    history.append(results)

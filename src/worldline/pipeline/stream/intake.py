@@ -45,8 +45,8 @@ def take_images(rig: Rig, images: Mapping[str, Any]) -> Intake:
         try:
             taken[name] = _pixels(images[name])
         except InputError as error:
-            issues.append(f"{name}: {error.cause}")
-        except (OSError, ValueError) as error:
+            issues.append(f"{name}: {error.cause} {error.remedy}")
+        except Exception as error:  # noqa: BLE001 — ``read`` may be anybody's code
             issues.append(f"{name}: the image cannot be read ({error}).")
     return Intake(taken, tuple(issues))
 
@@ -88,9 +88,8 @@ def take_poses(rig: Rig, poses: Any) -> tuple[Poses, tuple[str, ...]]:
 
 
 def _pose(value: Any) -> Float64[np.ndarray, "4 4"] | None:
-    try:
-        matrix = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    matrix = _numbers(value)
+    if matrix is None:
         return None
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         return None
@@ -99,11 +98,42 @@ def _pose(value: Any) -> Float64[np.ndarray, "4 4"] | None:
     return matrix if rigid and np.allclose(matrix[3], (0, 0, 0, 1)) else None
 
 
+def take_measurements(
+    lidar: Any, speed: Any
+) -> tuple[Float64[np.ndarray, "n 3"] | None, float | None, tuple[str, ...]]:
+    """Finite LiDAR points and speed, and what was wrong with them; what cannot be used is None."""
+    issues = []
+    if lidar is not None:
+        points = _numbers(lidar)
+        if points is None or points.ndim != 2 or points.shape[1] < 3:
+            shape = "no numbers" if points is None else f"an array {list(points.shape)}"
+            issues.append(f"the LiDAR points are {shape} instead of [n, 3]; they were ignored.")
+            lidar = None
+        else:
+            lidar = points[np.isfinite(points[:, :3]).all(1), :3]
+    if speed is not None:
+        value = _numbers(speed)
+        if value is None or value.size != 1 or not np.isfinite(value).all():
+            issues.append(f"the speed {speed!r} is no finite number; it was ignored.")
+            speed = None
+        else:
+            speed = float(value.reshape(()))
+    return lidar, speed, tuple(issues)
+
+
+def _numbers(value: Any) -> Float64[np.ndarray, "..."] | None:
+    """As an array of numbers; None where that is not possible. Torch tensors may be anywhere."""
+    try:
+        return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
+
+
 def refused_time(timestamp: Any, last: float | None) -> str | None:
     """Why a timestamp cannot follow the last one; None where it can."""
     try:
         value = float(timestamp)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return f"the timestamp {timestamp!r} is no number; the push was ignored."
     if not math.isfinite(value):
         return f"the timestamp {value} is not finite; the push was ignored."
@@ -118,3 +148,11 @@ def same_aspect(size: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether two (height, width) may be the same photo at two sizes."""
     ratio = size[1] * other[0] / (size[0] * other[1])
     return abs(ratio - 1) < _SAME_ASPECT
+
+
+def another_size(name: str, size: tuple[int, int], expected: tuple[int, int]) -> tuple[bool, str]:
+    """Whether a photo of another (height, width) than expected can be used, and a sentence about it."""
+    what = f"{name}: the image has {size[1]}x{size[0]} pixels instead of {expected[1]}x{expected[0]}"
+    if same_aspect(size, expected):
+        return True, f"{what}; it was taken as the same photo at another size."
+    return False, f"{what}, another aspect; it was ignored."

@@ -29,22 +29,29 @@ class MotionWatch:
         self._predictor = MotionPredictor(MotionOptions(backend=flow))
         self._tracker = ObjectTracker()
         self._ended: deque[MovingObject] = deque(maxlen=_KEPT_OBJECTS)
+        self._latest = -np.inf  # seconds, of what the tracker has seen
 
     def look(self, results: Mapping[str, SensorResult]) -> dict[str, Moving]:
-        """Motion in the images of one moment, per sensor; objects are joined to those of the moments before."""
+        """Motion in images of one moment, per sensor; objects are joined to those of the moments before.
+
+        A sensor whose last image was long ago may bring one of an earlier moment than the others; objects that have
+        been followed beyond that moment learn nothing from it.
+        """
         found = {name: self._find(result) for name, result in results.items()}
         masks = {
             name: moving.dynamic & results[name].mask for name, moving in found.items() if moving.dynamic is not None
         }
-        if masks:
-            latest = max(results[name].timestamp for name in masks)
-            ended = self._tracker.update(
-                latest,
-                masks,
-                {name: results[name].points for name in masks},
-                {name: results[name].camera.world_from_cam for name in masks},
+        for moment in sorted({results[name].timestamp for name in masks}):
+            if moment <= self._latest:
+                continue
+            self._latest = moment
+            now = {name: mask for name, mask in masks.items() if results[name].timestamp == moment}
+            self._ended += self._tracker.update(
+                moment,
+                now,
+                {name: results[name].points for name in now},
+                {name: results[name].camera.world_from_cam for name in now},
             )
-            self._ended += ended
         return found
 
     def forget(self, sensor: str) -> None:

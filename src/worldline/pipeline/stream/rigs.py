@@ -19,11 +19,6 @@ def part_name(sensor: str, place: int, framing: Framing) -> str:
     return sensor if len(framing.parts) == 1 else f"{sensor}#{place}"
 
 
-def sensor_of(part: str) -> str:
-    """The camera that a network input comes from."""
-    return part.split("#")[0]
-
-
 def parts_of(sensor: str, framing: Framing) -> list[tuple[str, ImageTransform]]:
     """Names and transforms of a camera's network inputs."""
     return [(part_name(sensor, place, framing), part) for place, part in enumerate(framing.parts)]

@@ -54,8 +54,14 @@ def feed(session: StreamSession, step: LogStep, *, poses: bool = True, lidar: bo
     if poses:
         own = {name: image.world_from_rig for name, image in step.images.items() if image.world_from_rig is not None}
         world_from_rig = own or step.world_from_rig
-    points = _lidar_in_rig(step) if lidar else None
-    return session.push(step.timestamp, step.images, world_from_rig, lidar=points, speed=step.speed)
+    points, issues = None, ()
+    if lidar:
+        try:
+            points = _lidar_in_rig(step)
+        except InputError as error:
+            issues = (f"LiDAR: {error.cause}",)
+    result = session.push(step.timestamp, step.images, world_from_rig, lidar=points, speed=step.speed)
+    return replace(result, issues=(*result.issues, *issues))
 
 
 def _lidar_in_rig(step: LogStep) -> np.ndarray | None:
@@ -78,7 +84,7 @@ def write_stream(
     poses: bool = True,
     lidar: bool = False,
     resume: bool = False,
-    save_every: int = 50,
+    save_every: int = 10,
     progress: Callable[[FrameResult], None] = lambda result: None,
 ) -> StreamSummary:
     """Run a log and write the scene as it grows, so that the folder is at every moment a scene that can be loaded.
@@ -88,7 +94,7 @@ def write_stream(
 
     Args:
         resume: go on with the stream that was interrupted in this folder.
-        save_every: steps between two saved states of the session.
+        save_every: steps between two saved states of the session; 0: none. A killed program goes on from the last one.
 
     Raises:
         InputError: nothing of the log could be used, or there is nothing to resume.
@@ -98,12 +104,14 @@ def write_stream(
     summary = StreamSummary()
     after = _resume(session, out) if resume else -np.inf
     options: dict[str, Any] = {"provenance": session.provenance, "rig": session.rig}
+    if not resume:
+        (out / STATE).unlink(missing_ok=True)  # of an earlier stream, which the scene is no longer of
     writer = SceneWriter.resume(out) if resume else SceneWriter(out, **options)
     written = set(writer.names)  # a crash may have come after the views of a step and before the state of it
     record = out / RECORD
     lines = record.read_text().splitlines() if resume and record.is_file() else []
     with writer, reporting(record), record.open("w", encoding="utf-8") as report:
-        report.writelines(line + "\n" for line in lines if json.loads(line)["timestamp"] <= after)
+        report.writelines(line + "\n" for line in lines if _time_of(line) <= after)
         for result in _results(session, log, after, poses, lidar):
             _note(summary, result)
             _add(writer, result.completed, written)
@@ -111,6 +119,7 @@ def write_stream(
             report.flush()
             progress(result)
             if result.accepted and save_every and summary.steps % save_every == 0:
+                writer.flush()  # the state begins after these views
                 session.state(out / STATE)
         last = session.finish()
         _add(writer, last, written)
@@ -122,6 +131,14 @@ def write_stream(
         writer.finish(scale=summary.scale_kind, warnings=session.notes, objects=session.objects())
     (out / STATE).unlink(missing_ok=True)  # ours, and of no use once the stream has ended
     return summary
+
+
+def _time_of(line: str) -> float:
+    """Seconds of a step in ``frames.jsonl``; infinity where a crash has torn the line."""
+    try:
+        return float(json.loads(line)["timestamp"])
+    except (ValueError, KeyError, TypeError):
+        return np.inf
 
 
 def _add(writer: SceneWriter, results: tuple[SensorResult, ...], written: set[str]) -> None:

@@ -10,25 +10,26 @@ import logging
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from worldline.errors import InputError
 from worldline.models.driv3r import Driv3r
-from worldline.models.pool import CameraMaps, CameraStep, RigStream
-from worldline.pipeline.stream.assembly import Moving, sensor_result
+from worldline.models.pool import CameraStep, RigStream
+from worldline.pipeline.stream.assembly import remember, sensor_result
 from worldline.pipeline.stream.framing import Framing, cut, squares, whole
-from worldline.pipeline.stream.intake import Poses, refused_time, same_aspect, take_images, take_poses
+from worldline.pipeline.stream.intake import another_size, refused_time, take_images, take_measurements, take_poses
 from worldline.pipeline.stream.moving import MotionWatch, motion_is_possible
 from worldline.pipeline.stream.options import StreamOptions
 from worldline.pipeline.stream.results import FrameResult, SensorResult
-from worldline.pipeline.stream.rigs import part_name, parts_of, pool_geometry, rig_of_parts, sensor_of
+from worldline.pipeline.stream.rigs import part_name, parts_of, pool_geometry, rig_of_parts
 from worldline.pipeline.stream.static_map import StaticMap
+from worldline.pipeline.stream.waiting import Pushed, sensor_map, to_input
 from worldline.scene import Scene
 from worldline.scene.align.rig import AlignedMap, RigAligner, SensorMap
 from worldline.types import MovingObject, Provenance, Rig
@@ -36,23 +37,6 @@ from worldline.types import MovingObject, Provenance, Rig
 log = logging.getLogger("worldline")
 
 _MOST_NOTES = 50  # sentences about a stream that are kept
-
-
-@dataclass(eq=False)
-class Pushed:
-    """An image that waits for its final result."""
-
-    step: int
-    timestamp: float
-    arrived: float  # clock of this process
-    image: UInt8[np.ndarray, "height width 3"]  # at the merged model size
-    framing: Framing
-    poses: Poses = None
-    lidar: Float[np.ndarray, "n 3"] | None = None
-    speed: float | None = None
-    moving: Moving = field(default_factory=Moving)
-    maps: dict[str, SensorMap] = field(default_factory=dict)  # previews as the network gave them
-    preview: SensorResult | None = None
 
 
 class StreamSession:
@@ -81,6 +65,7 @@ class StreamSession:
         crops = self.options.framing == "crops" or (self.options.framing == "auto" and published)
         self._crops = crops
         self._framings: dict[str, Framing] = {}
+        self._assumed: set[str] = set()  # cameras whose size nobody has told yet
         if rig.sizes is not None:
             for name, size in zip(rig.sensors, rig.sizes, strict=True):
                 self._framings[name] = self._plan(size)
@@ -109,7 +94,7 @@ class StreamSession:
             timestamp: seconds, later than all before.
             images: per sensor an RGB array [h, w, 3] uint8 or a file; sensors may be absent.
             world_from_rig: known pose of the rig, 4x4, or one per sensor at that sensor's own time.
-            lidar: points in the rig frame; used only where the options say so.
+            lidar: points in the rig frame, [n, 3 or more], metres; used only where the options say so.
             speed: of the rig in m/s, where known.
 
         Returns:
@@ -123,7 +108,8 @@ class StreamSession:
         timestamp = float(timestamp)
         intake = take_images(self.rig, images)
         poses, wrong = take_poses(self.rig, world_from_rig)
-        issues = [*intake.issues, *wrong]
+        lidar, speed, unusable = take_measurements(lidar, speed)
+        issues = [*intake.issues, *wrong, *unusable]
         pushed: dict[str, Pushed] = {}
         inputs: dict[str, torch.Tensor] = {}
         for name, image in intake.images.items():
@@ -133,20 +119,30 @@ class StreamSession:
             merged = cut(image, framing.merged)
             for place, part in enumerate(framing.parts):
                 seen = merged if part == framing.merged else cut(image, part)
-                inputs[part_name(name, place, framing)] = _to_input(seen)
+                inputs[part_name(name, place, framing)] = to_input(seen)
             pushed[name] = Pushed(self._steps, timestamp, started, merged, framing, poses, lidar, speed)
         if not pushed:
             issues.append("no usable image; the push was ignored.")
             return FrameResult(timestamp, -1, False, {}, (), tuple(issues), time.perf_counter() - started)
         timings = {"read": time.perf_counter() - started}
-        result = self._advance(timestamp, inputs, pushed, timings)
+        try:
+            ended = self._end_gaps(timestamp, pushed, issues)
+            previews, completed = self._advance(timestamp, inputs, pushed, timings)
+        except BaseException:  # e.g. out of memory: the network may have gone on, but not what waits for its results
+            self._abandon(pushed)
+            raise
         latency = time.perf_counter() - started
-        previews = {name: replace(each, latency=latency) for name, each in result[0].items()}
+        previews = {name: replace(each, latency=latency) for name, each in previews.items()}
         self._last, self._steps = timestamp, self._steps + 1
-        return FrameResult(timestamp, self._steps - 1, True, previews, result[1], tuple(issues), latency, timings)
+        completed = (*ended, *completed)
+        return FrameResult(timestamp, self._steps - 1, True, previews, completed, tuple(issues), latency, timings)
 
     def finish(self) -> tuple[SensorResult, ...]:
-        """End the stream: the previews of the last images become final, as published. The session may go on after."""
+        """End the stream: the previews of the last images become final, as published.
+
+        The session may go on after; then the reference head's results of these images replace them in :meth:`scene`.
+        Without previews (``StreamOptions.preview``) the last image of a camera has no result.
+        """
         last = tuple(replace(each.preview, preview=False) for each in self._waiting.values() if each.preview)
         if last:
             self._remember(last)
@@ -189,7 +185,11 @@ class StreamSession:
         return () if self._motion is None else self._motion.objects()
 
     def state(self, path: str | Path | None = None) -> dict[str, torch.Tensor]:
-        """Everything that the next push depends on, as flat tensors; with ``path`` also written as safetensors."""
+        """Everything that the next push depends on, as flat tensors; with ``path`` also written as safetensors.
+
+        What has been handed out is not part of it: :meth:`scene`, :meth:`objects`, ``notes`` and ``static_map`` of a
+        restored session begin empty.
+        """
         from worldline.pipeline.stream.state import collect, write
 
         saved = collect(self)
@@ -201,7 +201,7 @@ class StreamSession:
         """Go on from a :meth:`state` of a session with the same weights, rig and options.
 
         Raises:
-            InputError: the state is damaged, or of another rig.
+            InputError: the state is damaged, or of other weights, sensors or options; nothing has changed then.
         """
         from worldline.pipeline.stream.state import put_back, read
 
@@ -211,12 +211,7 @@ class StreamSession:
         self, timestamp: float, inputs: dict[str, torch.Tensor], pushed: dict[str, Pushed], timings: dict[str, float]
     ) -> tuple[dict[str, SensorResult], tuple[SensorResult, ...]]:
         started = time.perf_counter()
-        pool = self._ready()
-        for name in pushed:
-            waiting = self._waiting.get(name)
-            if waiting is not None and timestamp - waiting.timestamp > self.options.max_gap:
-                self._start_anew(name)
-        steps = pool.step(inputs, timestamp, preview=self.options.preview)
+        steps = self._ready().step(inputs, timestamp, preview=self.options.preview)
         timings["network"] = time.perf_counter() - started
         started = time.perf_counter()
         completed = self._complete(steps, pushed)
@@ -244,7 +239,7 @@ class StreamSession:
         for timestamp in sorted({self._waiting[name].timestamp for name in ready}):
             group = {name: self._waiting[name] for name in ready if self._waiting[name].timestamp == timestamp}
             maps = {
-                part: _sensor_map(steps[part].completed, transform)
+                part: sensor_map(steps[part].completed, transform)
                 for name, each in group.items()
                 for part, transform in parts_of(name, each.framing)
             }
@@ -269,21 +264,24 @@ class StreamSession:
             return {}
         for name, each in pushed.items():
             each.maps = {
-                part: _sensor_map(steps[part].preview, transform) for part, transform in parts_of(name, each.framing)
+                part: sensor_map(steps[part].preview, transform) for part, transform in parts_of(name, each.framing)
             }
         maps = {part: one for each in pushed.values() for part, one in each.maps.items()}
         assert self._aligner is not None
         before = self._aligner.state()
         first = next(iter(pushed.values()))
-        aligned = self._align(first.timestamp, maps, first)
-        self._aligner.restore(before)
+        try:
+            aligned = self._align(first.timestamp, maps, first)
+        finally:
+            self._aligner.restore(before)
         return {name: self._result(name, each, aligned, maps, preview=True) for name, each in pushed.items()}
 
     def _align(self, timestamp: float, maps: Mapping[str, SensorMap], of: Pushed) -> Mapping[str, AlignedMap]:
         assert self._aligner is not None
         poses = of.poses
         if isinstance(poses, dict):
-            poses = {part: poses[sensor_of(part)] for part in maps if sensor_of(part) in poses}
+            parts = {name: parts_of(name, self._framings[name]) for name in poses}
+            poses = {part: poses[name] for name in parts for part, _ in parts[name] if part in maps}
         return self._aligner.update(timestamp, maps, poses, lidar=of.lidar, speed=of.speed)
 
     def _result(
@@ -315,7 +313,7 @@ class StreamSession:
 
     def _remember(self, results: tuple[SensorResult, ...]) -> None:
         if results:
-            self._history.append(results)
+            remember(self._history, results)
             for result in results:
                 self.static_map.add(result)
 
@@ -326,18 +324,15 @@ class StreamSession:
             known = self._framings[name] = self._plan(size)
         expected = known.merged.original_size
         if tuple(size) == expected:
+            self._assumed.discard(name)
             return known
-        if not same_aspect(size, expected):
-            issues.append(
-                f"{name}: the image has {size[1]}x{size[0]} pixels instead of {expected[1]}x{expected[0]}, another "
-                "aspect; it was ignored."
-            )
-            return None
-        issues.append(
-            f"{name}: the image has {size[1]}x{size[0]} pixels instead of {expected[1]}x{expected[0]}; it was taken as "
-            "the same photo at another size."
-        )
-        return known
+        if name in self._assumed and len((own := self._plan(size)).parts) == len(known.parts):
+            self._assumed.discard(name)
+            self._framings[name] = own
+            return own
+        usable, issue = another_size(name, size, expected)
+        issues.append(issue)
+        return known if usable else None
 
     def _plan(self, size: tuple[int, int]) -> Framing:
         if self._crops:
@@ -356,21 +351,40 @@ class StreamSession:
     def _part(self, steps: Mapping[str, CameraStep], name: str) -> CameraStep:
         return steps[part_name(name, 0, self._framings[name])]
 
+    def _end_gaps(self, timestamp: float, pushed: Mapping[str, Pushed], issues: list[str]) -> tuple[SensorResult, ...]:
+        """Cameras that were away begin new fragments; their waiting images keep their previews as final results."""
+        ended = []
+        for name in pushed:
+            waiting = self._waiting.get(name)
+            if waiting is None or timestamp - waiting.timestamp <= self.options.max_gap:
+                continue
+            issues.append(f"{name}: no image for {timestamp - waiting.timestamp:.1f} s; the camera starts anew.")
+            if waiting.preview is not None:
+                ended.append(replace(waiting.preview, preview=False))
+            self._start_anew(name)
+        self._remember(tuple(ended))
+        return tuple(ended)
+
     def _start_anew(self, name: str) -> None:
-        """A camera that was away begins a new fragment; its waiting image keeps its preview as the final result."""
-        waiting = self._waiting.pop(name)
-        if waiting.preview is not None:
-            self._remember((replace(waiting.preview, preview=False),))
+        """A camera forgets what it has seen; its next image is a first one."""
+        self._waiting.pop(name, None)
         assert self._pool is not None
         for part, _ in parts_of(name, self._framings[name]):
             self._pool.restart(part)
         if self._motion is not None:
             self._motion.forget(name)
 
+    def _abandon(self, pushed: Mapping[str, Pushed]) -> None:
+        """After a step that broke off nobody knows what its cameras remember: they start anew."""
+        if self._pool is not None:
+            for name in pushed:
+                self._start_anew(name)
+
     def _ready(self) -> RigStream:
         """Memory pool and aligner, made with the first images. Absent cameras are taken to be like the first."""
         if self._pool is None or self._aligner is None:
             first = next(iter(self._framings.values()))
+            self._assumed = set(self.rig.sensors) - set(self._framings)
             self._framings = {name: self._framings.get(name, first) for name in self.rig.sensors}
             rig = rig_of_parts(self.rig, self._framings)
             neighbors, relative = pool_geometry(self.rig, self._framings)
@@ -382,18 +396,3 @@ class StreamSession:
             )
             self._aligner = RigAligner(rig, self.options.align)
         return self._pool
-
-
-def _to_input(image: UInt8[np.ndarray, "height width 3"]) -> torch.Tensor:
-    return torch.tensor(image).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def _sensor_map(maps: CameraMaps | None, transform: Any) -> SensorMap:
-    assert maps is not None
-    return SensorMap(
-        maps.maps.points.float().cpu().numpy(),
-        maps.maps.confidence.float().cpu().numpy(),
-        transform,
-        maps.fragment,
-        maps.anchor,
-    )
