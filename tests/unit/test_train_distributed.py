@@ -39,7 +39,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
     plan = first_request(run.recipe, run.progress, devices=2)
     for _ in range(STEPS):
         request = plan.request()
-        both = [request.drafts(run.source, run.recipe.seed, rank)[0].develop() for rank in (0, 1)]
+        both = [request.drafts(run.task, run.source, run.recipe, rank)[0].develop() for rank in (0, 1)]
         assert not torch.equal(both[0].images, both[1].images)  # processes see different data
         run.train_step([both[0] + both[1]], request.stage)
         plan = plan.after(run.progress)
