@@ -16,6 +16,7 @@ from worldline.inputs.logs import Log, LogStep
 from worldline.pipeline.stream.results import FrameResult, SensorResult
 from worldline.pipeline.stream.session import StreamSession
 from worldline.scene import SceneWriter
+from worldline.scene.storage.folder import DOCUMENT
 
 RECORD = "frames.jsonl"
 STATE = "stream.safetensors"
@@ -106,7 +107,8 @@ def write_stream(
     options: dict[str, Any] = {"provenance": session.provenance, "rig": session.rig}
     if not resume:
         (out / STATE).unlink(missing_ok=True)  # of an earlier stream, which the scene is no longer of
-    writer = SceneWriter.resume(out) if resume else SceneWriter(out, **options)
+    begun = resume and (out / DOCUMENT).is_file()  # else the program was killed before the first view was final
+    writer = SceneWriter.resume(out) if begun else SceneWriter(out, **options)
     written = set(writer.names)  # a crash may have come after the views of a step and before the state of it
     record = out / RECORD
     lines = record.read_text().splitlines() if resume and record.is_file() else []
@@ -119,8 +121,7 @@ def write_stream(
             report.flush()
             progress(result)
             if result.accepted and save_every and summary.steps % save_every == 0:
-                writer.flush()  # the state begins after these views
-                session.state(out / STATE)
+                _save(session, writer, out)
         last = session.finish()
         _add(writer, last, written)
         summary.scale_kind = last[0].scale_kind if last else summary.scale_kind
@@ -131,6 +132,13 @@ def write_stream(
         writer.finish(scale=summary.scale_kind, warnings=session.notes, objects=session.objects())
     (out / STATE).unlink(missing_ok=True)  # ours, and of no use once the stream has ended
     return summary
+
+
+def _save(session: StreamSession, writer: SceneWriter, out: Path) -> None:
+    """Views first: the state begins after them. No state stands beside an earlier scene that is still in the folder."""
+    writer.flush()
+    if len(writer) or not (out / DOCUMENT).is_file():
+        session.state(out / STATE)
 
 
 def _time_of(line: str) -> float:
