@@ -55,7 +55,8 @@ def feed(session: StreamSession, step: LogStep, *, poses: bool = True, lidar: bo
     if poses:
         own = {name: image.world_from_rig for name, image in step.images.items() if image.world_from_rig is not None}
         world_from_rig = own or step.world_from_rig
-    points, issues = None, ()
+    points: np.ndarray | None = None
+    issues: tuple[str, ...] = ()
     if lidar:
         try:
             points = _lidar_in_rig(step)

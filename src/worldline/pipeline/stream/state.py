@@ -150,7 +150,10 @@ def _waiting(sensor: str, own: Mapping[str, Any], tensors: Mapping[str, torch.Te
             camera=Camera(np.array(intrinsics), np.array(pose), height, width),
             dynamic=each.moving.dynamic,
             flow=each.moving.flow,
-            **{name: arrays[f"preview/{name}"] for name in _MAPS},
+            points=arrays["preview/points"],
+            depth=arrays["preview/depth"],
+            confidence=arrays["preview/confidence"],
+            mask=arrays["preview/mask"],
             **{**record, "notes": tuple(record["notes"])},
         )
     return each
