@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.stream_network import images, tiny_network
+from stream_network import images, tiny_network
 from worldline.errors import InputError
 from worldline.models.memory import MemoryOptions, TokenMemory
 from worldline.models.pool import CameraStep, PoolOptions, RigStream
