@@ -115,6 +115,18 @@ def test_strategies_differ_in_what_they_forget() -> None:
     assert 1 not in kept["diverse"]
 
 
+def test_numbers_that_are_not_finite_do_not_stay() -> None:
+    network, frames = tiny_network(), {"FRONT": images(8)}
+    stream = RigStream(network, ["FRONT"], options=PoolOptions(restart=None))
+    frames["FRONT"][3] = torch.nan
+    steps = [step["FRONT"] for step in run(stream, frames)]
+    finite = [bool(step.completed.maps.points.isfinite().all()) for step in steps[1:]]
+    assert finite[0]
+    assert not finite[3]
+    assert all(finite[4:])
+    assert steps[5].completed.fragment > steps[1].completed.fragment
+
+
 def test_a_step_reads_only_what_was_selected() -> None:
     network, frames = tiny_network(similarity_limit=1.0), scene(12)
     stream = RigStream(

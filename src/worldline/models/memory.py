@@ -109,9 +109,14 @@ class TokenMemory:
     def write(
         self, key: Float[Tensor, "batch patch channel"], value: Float[Tensor, "batch patch channel"]
     ) -> StepReport:
-        """Store an image unless it is like one of the working memory; prune when the long-term memory is full."""
+        """Store an image unless it is like one of the working memory; prune when the long-term memory is full.
+
+        An image that is not finite is not stored (officially it is).
+        """
         options, patches, before = self.options, key.shape[1], len(self)
         self._check_patches(patches)
+        if not self.options.official and not bool(key.isfinite().all() & value.isfinite().all()):
+            return StepReport(True, False, before, before, -1.0, self.working, self.long)  # it would spoil every read
         similarity = self._similarity(key)
         if similarity > options.similarity_limit and options.similarity_limit < 1:
             return StepReport(True, False, before, before, similarity, self.working, self.long)

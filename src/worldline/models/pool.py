@@ -193,12 +193,22 @@ class RigStream:
                     steps[name] = replace(steps[name], preview=seen)
             for row, name in enumerate(pairs.active):
                 camera = self._cameras[name]
-                camera.query = None if camera.encoded is None else decoded.query[row]
+                self._carry(camera, decoded.query[row])
         for name, tokens in zip(pairs.names, pairs.encoded, strict=True):
             camera = self._cameras[name]
             camera.encoded, camera.timestamp = tokens, timestamp
             camera.images += 1
         return steps
+
+    def _carry(self, camera: _Camera, query: Float[Tensor, "patch channel"]) -> None:
+        """The query of the image just decoded; one that is not finite ends the fragment, and that image begins anew."""
+        if camera.encoded is None:
+            camera.query = None
+        elif bool(query.isfinite().all()):
+            camera.query = query
+        else:
+            self._forget(camera)
+            camera.images = 0  # counted when the image becomes the camera's last
 
     def _complete(self, pairs: _Pairs, decoded: PairResult) -> dict[str, CameraStep]:
         """Final maps of the cameras' last images, and the memory's entries of them."""

@@ -59,6 +59,7 @@ def sensor_result(
         confidence=np.maximum(merged.confidence, 1e-6),
         mask=valid & (merged.confidence >= threshold),
         pose_status="failed" if failed else one.pose_status,
+        frame=one.frame,
         scale=one.scale,
         scale_sigma=max(each.scale_sigma for each in aligned),
         scale_kind=one.scale_kind,

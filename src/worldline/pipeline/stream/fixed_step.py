@@ -245,7 +245,7 @@ class FixedRigStream(RigStream):
         if outputs.preview is not None:
             maps = Pointmaps(outputs.preview.points[row], outputs.preview.confidence[row])
             step = replace(step, preview=CameraMaps(timestamp, camera.fragment, first, maps))
-        camera.query = None if first else outputs.query[row]
+        self._carry(camera, outputs.query[row])
         camera.encoded, camera.timestamp = outputs.encoded[row], timestamp
         camera.images += 1
         return step

@@ -39,7 +39,9 @@ class MotionWatch:
         """
         found = {name: self._find(result) for name, result in results.items()}
         masks = {
-            name: moving.dynamic & results[name].mask for name, moving in found.items() if moving.dynamic is not None
+            name: moving.dynamic & results[name].mask
+            for name, moving in found.items()
+            if moving.dynamic is not None and results[name].frame == "world"
         }
         for moment in sorted({results[name].timestamp for name in masks}):
             if moment <= self._latest:

@@ -15,7 +15,7 @@ from worldline.types import Camera, ImageTransform
 
 @dataclass(frozen=True, eq=False)
 class SensorResult:
-    """Geometry of one image, in the common world frame. Maps are at model size, the camera in original pixels."""
+    """Geometry of one image. Maps are at model size, the camera in original pixels."""
 
     sensor: str
     timestamp: float  # seconds, as pushed
@@ -31,6 +31,7 @@ class SensorResult:
     dynamic: Bool[np.ndarray, "height width"] | None = field(default=None, repr=False)  # moves; None: not known
     flow: Float32[np.ndarray, "height width 2"] | None = field(default=None, repr=False)  # optical, to the last image
     pose_status: str = "estimated"  # given, estimated or failed
+    frame: str = "world"  # of points and camera: world, or "own:SENSOR" where nothing relates the camera to the others
     scale: float = 1.0  # world units per unit of the network
     scale_sigma: float = float("inf")  # relative standard uncertainty of it
     scale_kind: str = "arbitrary"  # one of worldline.scene.SCALES

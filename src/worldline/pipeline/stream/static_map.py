@@ -22,7 +22,7 @@ class StaticMap:
 
     def add(self, result: SensorResult) -> None:
         """Take over the pixels of a final result that are valid and do not move."""
-        if self.voxel <= 0:
+        if self.voxel <= 0 or result.frame != "world":
             return
         keep = result.mask if result.dynamic is None else result.mask & ~result.dynamic
         points, colors = result.points[keep], result.image[keep]
