@@ -9,8 +9,8 @@ import pytest
 
 from rig_streams import Drive, Noise, pushes
 from worldline.errors import InputError
-from worldline.scene.align.rig import SOURCES, AlignedMap, AlignOptions, RigAligner
-from worldline.types import Rig
+from worldline.scene.align.rig import SOURCES, AlignedMap, AlignOptions, RigAligner, SensorMap
+from worldline.types import ImageTransform, Rig
 from worldline.worlds.cameras.rigs import draw_calibration
 
 SIZE = (48, 84)
@@ -219,6 +219,21 @@ def test_missing_sensors_and_steps() -> None:
         assert set(result) == set(names)
     for name, each in result.items():
         assert each.scale == pytest.approx(push.scales[name], rel=0.02)
+
+
+def test_the_way_is_counted_once_when_a_camera_was_away() -> None:
+    size = (32, 48)
+    rows, columns = np.mgrid[: size[0], : size[1]].astype(np.float32)
+    depth = 5 + 0.05 * rows
+    points = np.stack([(columns - 23.5) / 40 * depth, (rows - 15.5) / 40 * depth, depth], -1)
+    each = SensorMap(points, np.full(size, 2.0, np.float32), ImageTransform.identity(*size))
+    aligner = RigAligner(Rig(("A", "B"), [np.diag([40.0, 40, 1])] * 2, [np.eye(4)] * 2, [size] * 2))
+    aligner.update(0.0, {"A": each, "B": each}, speed=1.0)
+    for time in (1.0, 2.0, 3.0):
+        aligner.update(time, {"A": each}, speed=1.0)
+    aligner.update(0.5, {"B": each}, speed=1.0)  # the final map of B's last image, when its next one has come
+    aligner.update(4.0, {"A": each, "B": each}, speed=1.0)
+    assert aligner.state()["rig.odometer"] == pytest.approx(4.0)
 
 
 def test_nothing_known_is_arbitrary_and_in_frames_of_their_own() -> None:

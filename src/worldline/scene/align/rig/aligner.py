@@ -159,6 +159,8 @@ class RigAligner:
         """Count the way that the wheels report."""
         state = self._state
         elapsed = timestamp - state.time
+        if elapsed < 0:
+            return  # of an image that waited for its camera: the way to it was counted then
         if speed is not None and elapsed > 0:
             before = state.speed if np.isfinite(state.speed) else speed
             state.odometer += 0.5 * (before + speed) * elapsed
@@ -198,7 +200,7 @@ class RigAligner:
             why = "No camera explains" if camera.inlier_share < MIN_INLIER_SHARE else "Hardly any camera explains"
             notes.append(f"{why} the points; the pose is predicted.")
         elif camera.inlier_share < 0.3:
-            notes.append(f"Only {camera.inlier_share:.0%} of the points agree with one camera.")
+            notes.append("Few of the points agree with one camera.")
         intrinsics = camera.intrinsics if known is None else known
         local = to_known_camera(points, camera, intrinsics, rays=options.rays)
         depth = local[..., 2]
@@ -308,20 +310,22 @@ class RigAligner:
     ) -> None:
         """Where the next step goes on."""
         state, mounts = self._state, self._mounts.in_use()
+        late = timestamp < state.time
+        behind = (state.time - timestamp) * state.speed if late and np.isfinite(state.speed) else 0.0  # metres
         for index, each in seen.items():
             stream = self._streams[index]
             stream.time, stream.pose = timestamp, each.camera.anchor_from_cam.copy()
             stream.placed = aligned[self.rig.sensors[index]].world_from_cam.copy()
             sampled, usable, _ = each.sample()
             stream.points = np.where(usable[:, None], sampled, 0.0).astype(np.float32)
-            stream.step(timestamp, state.odometer, stream.pose)
+            stream.step(timestamp, state.odometer - behind, stream.pose)
             fixed = index in given and index in mounts
             if (fixed or not np.isfinite(stream.reference_rig).all()) and not each.camera.failed:
                 stream.reference, stream.reference_rig = stream.pose.copy(), rigs[index].copy()
         located = [rigs[index] for index in rigs if index in mounts]
-        if located:
+        if located and not late:
             state.rig, state.posed = located[0].copy(), 1
-        state.time, state.steps = timestamp, state.steps + 1
+        state.time, state.steps = state.time if late else timestamp, state.steps + 1
 
     def _choose_base(self, given: Mapping[int, np.ndarray], seen: list[int]) -> None:
         """What unknown mountings refer to. When poses come to a stream that had none, the frames of all sensors end."""
