@@ -235,7 +235,7 @@ def test_models_without_a_memory_are_not_measured_together_with_one(model: Recon
         has_memory({"tiny": model, "photos": photos})
 
 
-@pytest.mark.parametrize("name", ["memory", "pruning", "motion", "poses", "dropout", "length"])
+@pytest.mark.parametrize("name", ["memory", "scale", "pruning", "motion", "poses", "dropout", "length"])
 def test_a_sweep_measures_all_its_cases(name: str, model: Reconstructor, store: DriveStore, tmp_path: Path) -> None:
     sweep = stream_sweep_named(name)
     cases = tuple(replace(case, steps=(1, STEPS)) if case.steps[1] else case for case in sweep.cases[-3:])

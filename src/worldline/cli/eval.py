@@ -62,8 +62,8 @@ class Worlds(_Suite):
     gallery: bool = False
     """With -o: also a picture of the best, the middle and the worst scene of the first model; a sheet of a stream."""
     sweep: str | None = None
-    """Streams (street, models with a memory): vary one thing. memory, length, pruning, motion, lighting, rain, poses,
-    calibration, dropout or cameras."""
+    """Streams (street, models with a memory): vary one thing. memory, scale, length, pruning, motion, lighting, rain,
+    poses, calibration, dropout or cameras."""
     steps: int = 8
     """Streams: steps of a drive."""
     rate: float = 4.0

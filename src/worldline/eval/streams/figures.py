@@ -29,7 +29,7 @@ _ALL = [
     _mean("delta_1_25", "share with max(p / g, g / p) < 1.25", _METRIC, "", "higher"),
     _mean("delta_1_25_2", "the same, < 1.25²", _METRIC, "", "higher"),
     _mean("delta_1_25_3", "the same, < 1.25³", _METRIC, "", "higher"),
-    _mean("abs_rel_scaled", "as abs_rel", _MEDIAN, axis="depth AbsRel, one scale per image"),
+    _mean("abs_rel_scaled", "as abs_rel", _MEDIAN, axis="AbsRel, one scale per image"),
     _mean("rmse_scaled", "as rmse", _MEDIAN, "m"),
     _mean("delta_1_25_scaled", "as delta_1_25", _MEDIAN, "", "higher"),
     _mean("accuracy", "mean distance from a predicted point to the nearest true one, all images of the drive", _CLOUD,

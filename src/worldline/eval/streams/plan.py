@@ -33,6 +33,7 @@ class Case:
     drive: Mapping[str, Any] = field(default_factory=dict)  # fields of DriveSpec
     pool: Mapping[str, Any] = field(default_factory=dict)  # fields of PoolOptions
     memory: Mapping[str, Any] = field(default_factory=dict)  # fields of MemoryOptions
+    align: Mapping[str, Any] = field(default_factory=dict)  # fields of AlignOptions
     disturbance: Disturbance = UNDISTURBED
     single: bool = False  # every frame on its own
     sensors: tuple[str, ...] | None = None  # cameras that are scored
@@ -114,6 +115,21 @@ _ALL = (
         "full",
         note="Single frame: every image is paired with itself in a stream of its own. Spatial only: a camera recalls "
              "its neighbours' past and not its own; the pair of its last two images is there in all but the first.",
+    ),
+    StreamSweep(
+        "scale", "Where should the scale come from?", "sources of scale",
+        (
+            Case("all of the rig's"),
+            Case("without way driven", align={"ego": False, "turn": False}),
+            Case("way driven alone", align={"overlap": False, "ground": False, "turn": False}),
+            Case("overlap alone", align={"ego": False, "ground": False, "turn": False}),
+            Case("road alone", align={"ego": False, "overlap": False, "turn": False}),
+            Case("single frame", single=True),
+        ),
+        "all of the rig's",
+        note="Way driven: camera centres of the network against the given poses. Overlap: surfaces that two calibrated "
+             "cameras see. Road: height of the cameras above it. Nothing is measured by a LiDAR or by wheels. Depth "
+             "with one scale per image hardly depends on the source and shows what a perfect scale would give.",
     ),
     StreamSweep(
         "length", "How does accuracy change with the length of a stream?", "steps of the stream",

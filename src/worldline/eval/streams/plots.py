@@ -71,12 +71,12 @@ def draw_sweep(sweep: StreamSweep, records: Sequence[Mapping[str, Any]], path: P
                     places.append(place + offset)
                     means.append(mean_interval(values)[0])
             axes.plot(places, means, label=method, **look)
-        axes.set_xticks(range(len(levels)), [textwrap.fill(level, 2 * _LABEL) for level in levels])
+        axes.set_xticks(range(len(levels)), [textwrap.fill(level, _LABEL) for level in levels])
         axes.set_ylim(bottom=0)
         dress(axes, sweep.axis, STREAM_FIGURES[name].axis)
         if max(map(len, levels)) > 6:
             axes.tick_params(axis="x", labelsize=6.5)
-            axes.set_xticks(axes.get_xticks(), [t.get_text() for t in axes.get_xticklabels()], rotation=50, ha="right")
+            axes.set_xticks(axes.get_xticks(), [t.get_text() for t in axes.get_xticklabels()], rotation=60, ha="right")
     drives = len({record["seed"] for record in records})
     finish(figure, panels[0][0], f"{sweep.question}\nmean and 95 % interval of {drives} test drives", path)
 

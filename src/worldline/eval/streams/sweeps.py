@@ -110,7 +110,8 @@ def _run(
 
     chosen = options or StreamOptions()
     pool = replace(chosen.pool, memory=replace(chosen.pool.memory, **case.memory), **case.pool)
-    chosen = replace(chosen, pool=pool, motion=None if sweep.motion else False)
+    align = replace(chosen.align, **case.align)
+    chosen = replace(chosen, pool=pool, align=align, motion=None if sweep.motion else False)
     run = run_single_frames if case.single else run_stream
     return run(model, drive, chosen, case.disturbance)
 
