@@ -129,6 +129,7 @@ def test_a_model_with_a_memory_is_measured_on_streams(
     assert len(list((tmp_path / "drives").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_sweep_of_streams_is_run_from_the_same_command(
     remembering: str, small_drives: None, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

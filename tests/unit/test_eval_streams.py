@@ -235,7 +235,16 @@ def test_models_without_a_memory_are_not_measured_together_with_one(model: Recon
         has_memory({"tiny": model, "photos": photos})
 
 
-@pytest.mark.parametrize("name", ["memory", "scale", "pruning", "motion", "poses", "dropout", "length"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "memory",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("scale", "pruning", "motion", "poses", "dropout", "length")
+        ),
+    ],
+)
 def test_a_sweep_measures_all_its_cases(name: str, model: Reconstructor, store: DriveStore, tmp_path: Path) -> None:
     sweep = stream_sweep_named(name)
     cases = tuple(replace(case, steps=(1, STEPS)) if case.steps[1] else case for case in sweep.cases[-3:])
@@ -261,6 +270,7 @@ def test_sweeps_compare_with_a_level_they_have_and_name_their_figures() -> None:
     assert "lighting" in refused.value.remedy
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_the_stream(model: Reconstructor, store: DriveStore, tmp_path: Path) -> None:
     settings = StreamSettings(drives=1, steps=3, height=HEIGHT, width=WIDTH, cache=store.folder)
     path = write_sheet(model, settings, tmp_path / "sheet.jpg", tile=48)
@@ -273,6 +283,7 @@ def test_a_sheet_shows_the_stream(model: Reconstructor, store: DriveStore, tmp_p
     assert ((pixels[-90:, :, 0] > 180) & (pixels[-90:, :, 1] < 60)).any()  # the way of the car
 
 
+@pytest.mark.slow
 def test_plots_are_drawn(model: Reconstructor, store: DriveStore, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     settings = StreamSettings(drives=1, steps=3, height=HEIGHT, width=WIDTH, cache=store.folder)

@@ -225,7 +225,7 @@ def test_the_shipped_model_gives_the_start(tmp_path: Path) -> None:
             assert torch.equal(value, given[name]), name
 
 
-@pytest.mark.parametrize("length", [{"steps": 8}, {"steps": None, "samples": 20}])
+@pytest.mark.parametrize("length", [{"steps": 8}, pytest.param({"steps": None, "samples": 20}, marks=pytest.mark.slow)])
 def test_eight_steps_equal_four_and_four(recipe: StreamRecipe, tmp_path: Path, length: dict) -> None:
     recipe = replace(recipe, **length)
     train(recipe)
