@@ -185,7 +185,7 @@ def _stream(arguments: Stream) -> int:
     items = [stream_bench.Item(1, count) for count in arguments.frames]
     items += [stream_bench.Item(6, arguments.rig_steps)] if arguments.rig_steps else []
     out = console()
-    drive = show(size, instants=max(8, *(item.steps for item in items)) if arguments.compare else 8)
+    drive = show(size)
     out.print(f"{network.label}; {drive.kind}, {size[0]}x{size[1]} pixels; {arguments.threads} threads")
     if arguments.compare:
         records = stream_bench.compare_alignment(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,9 +14,13 @@ from worldline.eval.stream_bench.drive import BenchDrive
 from worldline.eval.stream_bench.network import NetworkChoice
 from worldline.eval.stream_bench.process import apart
 
+if TYPE_CHECKING:
+    from worldline.pipeline.stream import StreamSession
+
 PARTS = ("network", "align", "motion")
 _WARM_UP = 3  # steps of another session beforehand: kernels and libraries are loaded
 _FEWEST = 8  # steps: two per quarter
+_AGEING = 20  # steps for which an old and a new session are compared
 
 
 def measure_latency(
@@ -47,7 +51,9 @@ def measure_latency(
         One record per number of cameras. Times in ms per step with the suffixes ``median`` and ``p99``; ``cpu`` is
         processor time, which other programs on the machine disturb less; ``first`` and ``last quarter`` are medians of
         the total. MiB: the peak above the loaded weights, and by how much resident memory grew from the end of the
-        first quarter to the end; ``predicted MiB``: what the memory planner says of the network's part. Memory tokens:
+        first quarter to the end. ``old / new``: processor time of a step after so many steps over that of a session
+        that has just begun, the two pushed in turn, so that a machine whose speed drifts is unfair to neither; 1 is a
+        stream whose cost does not grow. ``predicted MiB``: what the memory planner says of the network's part. Memory tokens:
         the most that one camera stored.
 
     Raises:
@@ -74,6 +80,7 @@ def latency_table(records: Sequence[Mapping[str, Any]]) -> list[dict[str, object
             row[f"{part} ms"] = f"{record[f'{part} median']:.0f} / {record[f'{part} p99']:.0f}"
         row["CPU ms"] = f"{record['cpu median']:.0f} / {record['cpu p99']:.0f}"
         row["first → last quarter, CPU ms"] = f"{record['cpu first quarter']:.0f} → {record['cpu last quarter']:.0f}"
+        row["old / new step"] = f"{record['old / new']:.2f}"
         row["peak MiB"] = f"{record['peak MiB']:.0f}"
         row["predicted, network alone"] = f"{record['predicted MiB']:.0f}"
         row["growth MiB"] = f"{record['growth MiB']:.1f}"
@@ -117,10 +124,25 @@ def _measure(
         record |= {f"{name} {key}": value for key, value in _summary(1e3 * np.array(seconds)).items()}
     growth = resident_at[steps - 1] - resident_at[steps // 4]
     record |= {"peak MiB": memory.peak / MIB, "growth MiB": growth / MIB, "memory tokens": tokens}
+    young = StreamSession(model, drive.rig, options, published=published)
+    record["old / new"] = _ageing(session, young, drive, steps, min(_AGEING, steps))
     inputs = network_inputs(drive, 1, published)
     count, _, height, width = inputs.shape
     plan = plan_stream(model.config, count, height, width, options.pool, preview=preview)
     return record | {"predicted MiB": (plan.peak_bytes - plan.weight_bytes) / MIB}
+
+
+def _ageing(old: StreamSession, young: StreamSession, drive: BenchDrive, start: int, steps: int) -> float:
+    """Processor time of an old session's step over that of a new one's, the two in turn: the median ratio."""
+    ratios = []
+    for number in range(steps):
+        seconds = []
+        for session, step in ((old, start + number), (young, number)):
+            started = time.process_time()
+            session.push(*drive.step(step))
+            seconds.append(time.process_time() - started)
+        ratios.append(seconds[0] / seconds[1])
+    return round(float(np.median(ratios[1:])), 3)  # a session's first step has less to do
 
 
 def _summary(values: np.ndarray) -> dict[str, float]:
