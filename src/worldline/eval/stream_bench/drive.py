@@ -22,12 +22,17 @@ class BenchDrive:
     images: UInt8[np.ndarray, "instant sensor height width 3"]
     world_from_rig: Float64[np.ndarray, "instant 4 4"]
 
+    @property
+    def period(self) -> int:
+        """Steps after which the images repeat."""
+        return 2 * (len(self.images) - 1)
+
     def step(
         self, number: int
     ) -> tuple[float, dict[str, UInt8[np.ndarray, "height width 3"]], Float64[np.ndarray, "4 4"]]:
         """Timestamp in seconds, images by sensor and world_from_rig of a step: there and back again."""
         last = len(self.images) - 1
-        place = last - abs(number % (2 * last) - last)
+        place = last - abs(number % self.period - last)
         shown = dict(zip(self.rig.sensors, self.images[place], strict=True))
         return number * INTERVAL, shown, self.world_from_rig[place]
 

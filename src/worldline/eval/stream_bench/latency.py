@@ -53,8 +53,8 @@ def measure_latency(
         the total. MiB: the peak above the loaded weights, and by how much resident memory grew from the end of the
         first quarter to the end. ``old / new``: processor time of a step after so many steps over that of a session
         that has just begun, the two pushed in turn, so that a machine whose speed drifts is unfair to neither; 1 is a
-        stream whose cost does not grow. ``predicted MiB``: what the memory planner says of the network's part. Memory tokens:
-        the most that one camera stored.
+        stream whose cost does not grow. ``predicted MiB``: what the memory planner says of the network's part.
+        Memory tokens: the most that one camera stored.
 
     Raises:
         InputError: too few steps, or cameras that the rig does not have.
@@ -133,11 +133,13 @@ def _measure(
 
 
 def _ageing(old: StreamSession, young: StreamSession, drive: BenchDrive, start: int, steps: int) -> float:
-    """Processor time of an old session's step over that of a new one's, the two in turn: the median ratio."""
-    ratios = []
+    """Processor time of an old session's step over that of a new one's, same images, in turn: the median ratio."""
+    ratios, begin = [], start + -start % drive.period
+    for number in range(start, begin):
+        old.push(*drive.step(number))
     for number in range(steps):
         seconds = []
-        for session, step in ((old, start + number), (young, number)):
+        for session, step in ((old, begin + number), (young, number)):
             started = time.process_time()
             session.push(*drive.step(step))
             seconds.append(time.process_time() - started)
