@@ -14,7 +14,7 @@ from typing import Any
 
 from worldline.errors import WeightsError
 from worldline.files import write_json
-from worldline.models.config import PointmapConfig
+from worldline.models.config import NetworkConfig
 from worldline.weights.files import combined_sha256, home, read_json, replacing_folder, sha256_of
 from worldline.weights.folder import CONFIG, FORMAT, WEIGHTS, is_model_folder, read_info, weight_files
 from worldline.weights.hub import download, looks_like_hub_id, revision_of
@@ -66,7 +66,7 @@ def info(model: str | Path) -> ModelInfo:
     return replace(entry, directory=folder, sha256=str(pin.get("converted_sha256") or ""), card=read_info(folder).card)
 
 
-def config_of(model: str | Path) -> PointmapConfig:
+def config_of(model: str | Path) -> NetworkConfig:
     """Sizes of a model's network, e.g. for planning memory; published ones need not be on this machine."""
     return info(model).config
 

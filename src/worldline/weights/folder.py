@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from worldline.errors import InputError, WeightsError
-from worldline.models.config import PointmapConfig
+from worldline.models.config import NetworkConfig
 from worldline.weights.files import combined_sha256, read_json, sha256_of
 from worldline.weights.model_info import ModelInfo
 
@@ -36,11 +36,11 @@ class Family:
     network: str
     config: str
 
-    def config_class(self) -> type[PointmapConfig]:
+    def config_class(self) -> type[NetworkConfig]:
         """The dataclass of the sizes."""
         return getattr(importlib.import_module("worldline.models.config"), self.config)
 
-    def on_meta(self, config: PointmapConfig, memory: dict[str, Any] | None = None) -> nn.Module:
+    def on_meta(self, config: NetworkConfig, memory: dict[str, Any] | None = None) -> nn.Module:
         """The network without memory for its weights: shapes only, no random start."""
         import torch
 
@@ -66,10 +66,11 @@ FAMILIES = {
     "dust3r": Family("worldline.models.dust3r", "Dust3r", "Dust3rConfig"),
     "mvdust3r": Family("worldline.models.mvdust3r", "MVDust3r", "MVDust3rConfig"),
     "driv3r": Family("worldline.models.driv3r", "Driv3r", "Driv3rConfig"),
+    "d4rt": Family("worldline.models.d4rt", "D4rt", "D4rtConfig"),
 }
 
 
-def count_parameters(family: str, config: PointmapConfig) -> int:
+def count_parameters(family: str, config: NetworkConfig) -> int:
     """Number of learned values of a network of these sizes, without building it."""
     return sum(parameter.numel() for parameter in FAMILIES[family].on_meta(config).parameters())
 
@@ -126,7 +127,7 @@ def read_info(directory: str | Path, *, digests: bool = False) -> ModelInfo:
     return replace(info, sha256=check_files(directory)) if digests else info
 
 
-def _parse_sizes(family: Family, values: dict[str, Any], directory: Path) -> PointmapConfig:
+def _parse_sizes(family: Family, values: dict[str, Any], directory: Path) -> NetworkConfig:
     try:
         return family.config_class().from_dict(values)
     except (TypeError, ValueError) as error:

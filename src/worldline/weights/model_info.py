@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worldline.models.config import PointmapConfig
+from worldline.models.config import NetworkConfig
 
 PERMISSIVE = ("Apache-2.0", "MIT", "BSD", "CC0", "CC BY 4.0")
 
@@ -31,7 +31,7 @@ class ModelInfo:
 
     id: str  # registry id, or the name in the card, or the folder's name
     family: str  # "dust3r", "mvdust3r" or "driv3r"
-    config: PointmapConfig
+    config: NetworkConfig
     parameters: int  # of our network; entries that influence no output are not kept
     license: str = ""  # of the weights, not of the code
     domain: str = ""  # what the weights were trained on

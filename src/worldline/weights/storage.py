@@ -34,7 +34,7 @@ from worldline.weights.model_info import ModelInfo
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from worldline.models.config import PointmapConfig
+    from worldline.models.config import NetworkConfig
 
 log = logging.getLogger("worldline.weights")
 
@@ -79,7 +79,7 @@ def save_model(
     directory = Path(directory)
     _check_destination(directory, overwrite)
     family = family_of(model)
-    sizes: PointmapConfig = model.config  # type: ignore[assignment]
+    sizes: NetworkConfig = model.config  # type: ignore[assignment]
     tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     config = {
         "format": FORMAT,

@@ -36,11 +36,11 @@ class Mlp(nn.Module):
 class EncoderBlock(nn.Module):
     """Self-attention, then MLP, each with a residual."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, eps: float = NORM_EPS) -> None:
         super().__init__()
-        self.self_norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.self_norm = nn.LayerNorm(dim, eps=eps)
         self.self_attention = SelfAttention(dim, heads)
-        self.mlp_norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp_norm = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(

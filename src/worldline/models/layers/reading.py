@@ -1,0 +1,109 @@
+"""How queries read a memory: cross-attention only, so that no answer depends on another query.
+
+Keys and values are projected once per memory and block, whoever reads them and however often.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from worldline.models.layers.attention import attend
+from worldline.models.layers.blocks import Mlp
+
+AXES = 3  # slice, row, column
+_SLOWEST = 1 / 64  # of the guiding frequencies, as a share of the fastest, which is pi per cell
+# Start of the guidance: how strongly a head looks at the moment, row and column of its query. The kinds of heads
+# take turns; the first two look at the source, the third at the target time, the last at the time of the camera.
+_KINDS = ((2.4, 2.0, 2.0), (2.4, 1.0, 1.0), (2.4, 1.0, 1.0), (2.4, 0.0, 0.0))
+TIME_OF_KIND = (0, 0, 1, 2)  # t_src, t_tgt, t_cam
+
+
+class KeysValues(NamedTuple):
+    """A memory as one block reads it."""
+
+    keys: Float[Tensor, "batch head token head_dim"]
+    values: Float[Tensor, "batch head token head_dim"]
+
+
+def split_pairs(head_dim: int) -> tuple[int, int, int]:
+    """How many pairs of channels turn with the slice, the row and the column."""
+    pairs = head_dim // 2
+    space = 3 * pairs // 8
+    return pairs - 2 * space, space, space
+
+
+def guiding_angles(positions: Float[Tensor, "*n 3"], head_dim: int) -> Float[Tensor, "*n pair"]:
+    """Angle by which each pair of channels turns at positions (slice, row, column), in units of cells."""
+    angles = []
+    for axis, count in enumerate(split_pairs(head_dim)):
+        exponent = torch.arange(count, device=positions.device, dtype=torch.float32) / max(1, count - 1)
+        angles.append(positions[..., axis, None] * (math.pi * _SLOWEST**exponent))
+    return torch.cat(angles, -1)
+
+
+def turn(features: Float[Tensor, "*n head_dim"], angles: Float[Tensor, "*n pair"]) -> Float[Tensor, "*n head_dim"]:
+    """Rotate the pairs (i, i + head_dim / 2) of channels."""
+    first, second = features.float().chunk(2, -1)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), -1).to(features.dtype)
+
+
+class ReadingBlock(nn.Module):
+    """Cross-attention of queries to the memory, then an MLP, each with a residual; no self-attention (section 2.2).
+
+    With guidance, keys are turned by where their token lies and queries by where and when they ask, so that attention
+    can be a function of the offset between the two, and starts as one (see ``_KINDS``).
+    """
+
+    def __init__(self, dim: int, heads: int, mlp_dim: int, eps: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query_norm = nn.LayerNorm(dim, eps=eps)
+        self.memory_norm = nn.LayerNorm(dim, eps=eps)
+        self.query = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim)
+        self.value = nn.Linear(dim, dim)
+        self.output = nn.Linear(dim, dim)
+        self.mlp_norm = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, mlp_dim)
+
+    def remember(
+        self, memory: Float[Tensor, "batch token channel"], angles: Float[Tensor, "token pair"] | None
+    ) -> KeysValues:
+        """Keys and values of a memory, head by head."""
+        memory = self.memory_norm(memory)
+        keys, values = (
+            layer(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.key, self.value)
+        )
+        return KeysValues(keys if angles is None else turn(keys, angles), values)
+
+    def forward(
+        self,
+        queries: Float[Tensor, "batch query channel"],
+        memory: KeysValues,
+        angles: Float[Tensor, "batch head query pair"] | None,
+    ) -> Float[Tensor, "batch query channel"]:
+        """Same shape out."""
+        asked = self.query(self.query_norm(queries)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        if angles is not None:
+            asked = turn(asked, angles)
+        read = attend(asked, memory.keys.to(asked.dtype), memory.values.to(asked.dtype))
+        queries = queries + self.output(read.transpose(1, 2).flatten(2))
+        return queries + self.mlp(self.mlp_norm(queries))
+
+    @torch.no_grad()
+    def start_guided(self) -> None:
+        """Let the biases of queries and keys prefer tokens near the place and time that a head looks at."""
+        head_dim = self.query.out_features // self.heads
+        for layer in (self.query, self.key):
+            bias = layer.bias.view(self.heads, 2, head_dim // 2)
+            bias.zero_()
+            for head in range(self.heads):
+                strengths = _KINDS[head % len(_KINDS)]
+                parts = zip(strengths, split_pairs(head_dim), strict=True)
+                bias[head, 0] = torch.cat([torch.full((count,), strength) for strength, count in parts])
