@@ -102,7 +102,7 @@ def estimate_cameras(
     depths = points[reference][masks[reference]][:, 2]
     depth = float(np.median(depths)) if depths.size else 0.0
     estimates = _flag_missing_baseline(estimates, depth, reference)
-    return _fix_frame(estimates, list(poses) if poses is not None else [None] * count, depth, names)
+    return fix_frame(estimates, list(poses) if poses is not None else [None] * count, depth, names)
 
 
 def confidence_threshold(confidence: Float[np.ndarray, "*shape"], percent: float) -> float:
@@ -319,7 +319,7 @@ def _distinct(centers: Float64[np.ndarray, "n 3"]) -> bool:
     return bool(np.ptp(centers, axis=0).max() > 1e-6 * max(1.0, np.abs(centers).max()))
 
 
-def _fix_frame(
+def fix_frame(
     estimates: CameraEstimates, poses: list[Float64[np.ndarray, "4 4"] | None], depth: float, names: list[str]
 ) -> CameraEstimates:
     """Move everything to the frame of the given poses by one similarity; given poses themselves are not touched."""
