@@ -85,10 +85,14 @@ def _print_plans(out, model: str, counts: tuple[int, ...], size: int, device: st
 
     from worldline import weights
     from worldline.errors import MemoryPlanError
+    from worldline.models.config import PointmapConfig
     from worldline.pipeline.memory import plan_memory
 
     table = Table("views", "predicted peak", "of which weights", "head chunk", "fits", box=None, pad_edge=False)
     config = weights.config_of(model)
+    if not isinstance(config, PointmapConfig):
+        out.print(f"\n{model} encodes clips, not sets of photos: its memory is bounded by its window.")
+        return
     for count in counts:
         try:
             plan = plan_memory(config, count, size, size, references=4, device=device)

@@ -42,8 +42,8 @@ def _measure(model: str, count: int, size: int | None, references: int) -> tuple
     from worldline.pipeline.single_pass import run_network
 
     size = size or weights.info(model).image_size
-    config = weights.config_of(model)
-    network = MVDust3r(cast(MVDust3rConfig, config)).eval()
+    config = cast(MVDust3rConfig, weights.config_of(model))
+    network = MVDust3r(config).eval()
     plan = plan_memory(config, count, size, size, references)
     images = torch.rand(1, count, 3, size, size) * 2 - 1
     run_network(network, images[:, :2, :, :32, :32].contiguous(), references)  # starts the thread pools
