@@ -1,0 +1,1 @@
+"""Evaluation of videos by the published protocols: tracks, depth, cameras, clouds (docs/video_evaluation.md)."""
