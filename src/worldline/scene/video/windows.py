@@ -24,7 +24,7 @@ _LEAST_SCALE, _LARGEST_SCALE = 1e-4, 1e4  # between neighbours; beyond, one of t
 
 @dataclass(frozen=True)
 class WindowOptions:
-    """How a long video is cut and joined. The paper gives ``share``; the other values are ours, see docs/tracking.md."""
+    """How a long video is cut and joined. ``share`` is the paper's; the other values are ours (docs/tracking.md)."""
 
     window: int | None = None  # frames per window; None: as many as the network takes
     overlap: int | None = None  # frames that neighbours share; None: half of the window
@@ -205,7 +205,7 @@ def hand_over(
         index of the frame in 0 … k - 1, and whether there is one: a track that is hidden in the whole overlap is lost.
     """
     seen = visibility > threshold
-    return np.where(seen, confidence, -np.inf).argmax(1), seen.any(1)
+    return np.where(seen, confidence, -np.inf).argmax(1), np.asarray(seen.any(1))
 
 
 def _apart(used: int, offered: int, failure: str) -> Seam:
