@@ -34,7 +34,7 @@ def test_errors(name: str, entry: str) -> None:
     relative = entry.startswith("rpe")
     pair = (trajectory.relative_errors if relative else trajectory.absolute_errors)(aligned, reference)
     errors = pair[0] if option["rel"] == "trans" else pair[1]
-    key, tolerance = f"out_{entry}" if relative else f"out_{entry}", 1e-9 if option["rel"] == "trans" else 1e-6
+    key, tolerance = f"out_{entry}", 1e-9 if option["rel"] == "trans" else 1e-6
     np.testing.assert_allclose(errors.values, case[f"{key}_errors"], rtol=tolerance, atol=1e-12)
     for statistic, value in errors.statistics().items():
         assert value == pytest.approx(float(case[f"{key}_{statistic}"]), rel=tolerance, abs=1e-12), statistic

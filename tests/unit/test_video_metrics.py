@@ -61,7 +61,7 @@ def test_scalings_forgive_a_wrong_unit_and_none_does_not(scaling: str) -> None:
 
 
 def test_reproduce_2d_forgives_depth_but_not_points_behind_the_camera() -> None:
-    _, true, queries = tracks(4)
+    _, true, _ = tracks(4)
     factors = np.random.default_rng(0).uniform(0.2, 5, true.visible.shape)[..., None]
     score = score_tracks_3d(
         Tracks3D(factors * true.points, true.visible), true, LENS, order="n t", scaling="reproduce_2d"
@@ -136,20 +136,20 @@ def test_world_tracks() -> None:
     visible = rng.random((6, 20)) < 0.7
     same = score_world_tracks(2 * true, true, visible, true[..., 2], LENS)
     assert (same.apd3d, same.l1, same.scale) == (1, pytest.approx(0, abs=1e-12), pytest.approx(0.5))
-    moved = score_world_tracks(true + [0.1, 0, 0.2], true, visible, true[..., 2], LENS, scale="none")
+    moved = score_world_tracks(true + np.array([0.1, 0, 0.2]), true, visible, true[..., 2], LENS, scale="none")
     assert moved.l1 == pytest.approx(0.3)
     third = score_world_tracks(
-        true + [0.1, 0, 0.2], true, visible, true[..., 2], LENS, scale="none", coordinates="mean"
+        true + np.array([0.1, 0, 0.2]), true, visible, true[..., 2], LENS, scale="none", coordinates="mean"
     )
     assert third.l1 == pytest.approx(0.1) and third.apd3d == moved.apd3d < 1
-    assert score_worldtrack(true + [0, 0, 0.3 - 1e-9], true, "none").shares == pytest.approx([0, 1, 1, 1])
+    assert score_worldtrack(true + np.array([0, 0, 0.3 - 1e-9]), true, "none").shares == pytest.approx([0, 1, 1, 1])
 
 
 def test_clouds_may_be_shifted_but_not_turned() -> None:
     rng = np.random.default_rng(2)
     true = rng.standard_normal((3, 8, 8, 3))
     valid = rng.random((3, 8, 8)) < 0.9
-    shifted = true + [5, -3, 1]
+    shifted = true + np.array([5, -3, 1])
     shifted[~valid] = np.nan
     assert score_cloud(shifted, true, valid).l1 == pytest.approx(0, abs=1e-12)
     assert score_cloud(2 * true, true, valid).l1 > 1
@@ -196,7 +196,8 @@ def test_depth_of_many_pixels_is_solved_as_exactly_as_that_of_few() -> None:
 
 def test_depth_of_another_size_is_resized_and_mistakes_are_named() -> None:
     ramp = np.linspace(1, 2, 32)[None, None] * np.ones((2, 24, 1))
-    np.testing.assert_allclose(resize_depth(ramp, (48, 64))[:, 3:-3, 8:-8:2], resize_depth(ramp, (48, 64))[:, :1, 8:-8:2] * np.ones((1, 42, 1)), rtol=1e-6)  # fmt: skip
+    x = (np.arange(64) + 0.5) / 2 - 0.5  # where the pixel centres of twice the size lie
+    np.testing.assert_allclose(resize_depth(ramp, (48, 64))[1, 20, 8:-8], (1 + x / 31)[8:-8], rtol=1e-9)
     assert score_depth(ramp, resize_depth(ramp, (48, 64)))["scale"].abs_rel < 1e-9
     with pytest.raises(InputError, match="no pixel"):
         score_depth(ramp, np.zeros_like(ramp))

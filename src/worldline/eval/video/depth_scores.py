@@ -95,8 +95,9 @@ def resize_depth(
 
 
 def mean_depth(sequences: Sequence[DepthScores], *, weighted: bool = True) -> dict[str, float]:
-    """A data set's figures: means over sequences, weighted by their valid pixels (MonST3R, CUT3R, π³) or equally (MegaSaM).
+    """A data set's figures: means over sequences, weighted by their valid pixels or equally.
 
+    Weighted means are what MonST3R, CUT3R and π³ report, equal ones what MegaSaM does.
     The published mean of rmse and log_rmse is the mean of the sequences' roots, not the root over all pixels.
     """
     if not sequences:

@@ -79,7 +79,7 @@ def associate(
 
 
 def stands_still(world_from_cam: Float[np.ndarray, "n 4 4"]) -> bool:
-    """Whether all centres are in one place: no scale can be found then, and ATE and RPE of translations mean nothing."""
+    """Whether all centres are in one place: no scale can be found then, and distances between poses mean nothing."""
     centers = np.asarray(world_from_cam)[:, :3, 3]
     return bool(np.sqrt(np.square(centers - centers.mean(0)).sum(-1).mean()) < _STILL)
 

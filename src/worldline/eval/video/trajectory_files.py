@@ -1,4 +1,4 @@
-"""Trajectories on disk: TUM RGB-D's text (time, position, quaternion) and rows of matrices (KITTI, MonST3R's ScanNet)."""
+"""Trajectories on disk: TUM RGB-D's text (time, position, quaternion), rows of matrices (KITTI, MonST3R)."""
 
 from __future__ import annotations
 

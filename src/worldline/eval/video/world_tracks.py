@@ -100,9 +100,12 @@ def score_worldtrack(
     """
     p, g = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     if p.shape != g.shape or alignment not in get_args(WorldTrackAlignment):
-        raise InputError(f"Tracks {p.shape} and {g.shape}, alignment {alignment!r}.",
-                         f"Give equal shapes and one of: {', '.join(get_args(WorldTrackAlignment))}.")  # fmt: skip
-    known = np.isfinite(p).all(-1) & np.isfinite(g).all(-1)
+        choices = ", ".join(get_args(WorldTrackAlignment))
+        raise InputError(
+            f"Tracks {p.shape} and {g.shape} with the alignment {alignment!r} cannot be measured.",
+            f"Give equal shapes and one of: {choices}.",
+        )
+    known: Bool[np.ndarray, "t n"] = np.isfinite(np.concatenate([p, g], -1)).all(-1)
     if not known.any():
         raise InputError("No point is finite in both sets of tracks.", "Leave the video out.")
     scale = 1.0
