@@ -93,8 +93,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     Image.fromarray(numbered(1, 40)).save(tmp_path / "1.png")
     with pytest.raises(InputError, match="64x40 pixels, the photos before it 64x48"):
         open_clip([tmp_path / "0.png", tmp_path / "1.png"]).read()
-    whole = path.read_bytes()
-    (tmp_path / "cut.mkv").write_bytes(write(tmp_path / "long.mkv", options={}).read_bytes()[:3000])
+    whole = write(tmp_path / "whole.mp4", options={"movflags": "faststart"}).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: int(0.7 * len(whole))])
     with pytest.raises(InputError):
-        open_clip(tmp_path / "cut.mkv").read()
-    assert path.read_bytes() == whole
+        open_clip(tmp_path / "cut.mp4").read()
