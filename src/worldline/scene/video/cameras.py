@@ -72,6 +72,7 @@ class VideoCameras:
     world_from_reference: Similarity  # identity unless poses were given
     fixed_scale: bool = False  # True when given poses determined the unit
     distortion: Float64[np.ndarray, "2"] | None = None  # as in VideoIntrinsics
+    recalibration: Float64[np.ndarray, "t 3 3"] | None = None  # maps of points, where intrinsics were given
     warnings: tuple[str, ...] = ()
 
     @property
@@ -122,7 +123,7 @@ def estimate_cameras(
     return VideoCameras(
         lens.matrices, poses_now, estimates.status, np.where(placed.found, placed.residual, np.nan),
         placed.inlier_share, placed.disagreement, reference, estimates.world_from_points, estimates.fixed_scale,
-        lens.distortion, (*_sentences(lens, placed.found), *estimates.warnings),
+        lens.distortion, bend, (*_sentences(lens, placed.found), *estimates.warnings),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 
 from worldline.scene.video.answers import AnswersQueries
 from worldline.scene.video.asking import ask, cell_centers, check_size, chosen_frames
+from worldline.scene.video.robust import NORMAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ def discontinuities(depth: Float[np.ndarray, "*n h w"], threshold: float = 0.04)
     """Pixels beside a jump of depth, whose own depth may be that of neither side.
 
     Over a plane the inverse depth is linear in the pixel, however steeply the plane is seen; so its second difference
-    times the depth is zero there, and about the relative jump where two surfaces meet.
+    times the depth is zero there, and about the relative jump where two surfaces meet. Where depth is noisy, only what
+    stands out of the noise of its frame is an edge.
 
     Args:
         threshold: second difference of the inverse depth, as a share of the inverse depth.
@@ -65,8 +67,9 @@ def discontinuities(depth: Float[np.ndarray, "*n h w"], threshold: float = 0.04)
     for axis in (-2, -1):
         if depth.shape[axis] < 3:
             continue
-        bend = np.abs(np.diff(inverse, n=2, axis=axis))
         middle = [slice(None)] * depth.ndim
         middle[axis] = slice(1, -1)
-        edge[tuple(middle)] |= bend > threshold * np.maximum(inverse[tuple(middle)], 1e-30)
+        bend = np.abs(np.diff(inverse, n=2, axis=axis)) / np.maximum(inverse[tuple(middle)], 1e-30)
+        noise = 4 * NORMAL * np.median(bend, axis=(-2, -1), keepdims=True)
+        edge[tuple(middle)] |= bend > np.maximum(threshold, noise)
     return edge
