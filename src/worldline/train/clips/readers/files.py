@@ -69,11 +69,11 @@ def read_floats(path: Path) -> Float[np.ndarray, "height width"]:
         return values.astype(np.float32)
 
 
-def read_numbers(path: Path, columns: int) -> Float[np.ndarray, "row {columns}"]:
-    """A text file of numbers, so many in every line."""
+def read_numbers(path: Path, columns: int | None = None) -> Float[np.ndarray, "row column"]:
+    """A text file of numbers, equally many in every line."""
     with naming(path):
         values = np.loadtxt(path, dtype=np.float64, ndmin=2)
-        if values.shape[1] != columns:
+        if columns is not None and values.shape[1] != columns:
             raise ValueError(f"lines have {values.shape[1]} numbers, not {columns}")
         return values
 

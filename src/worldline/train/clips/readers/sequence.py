@@ -43,6 +43,14 @@ class VideoSequence(ABC):
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def usable(self) -> Int[np.ndarray, "n"]:
+        """The frames that can be read: all, but where a format says that some have no camera."""
+        return np.arange(len(self))
+
+    def times(self, index: Int[np.ndarray, "frame"]) -> Float[np.ndarray, "frame"]:
+        """Seconds at which frames were taken."""
+        return self.numbers[index] / self.rate
+
     @abstractmethod
     def frame(self, index: int) -> Frame:
         """One frame."""
@@ -64,24 +72,21 @@ class VideoSequence(ABC):
         """Trajectories through these frames."""
         return None
 
-    def read(self, index: Sequence[int], thin: int = 1) -> Clip:
+    def read(self, index: Sequence[int], longest: int | None = None) -> Clip:
         """The clip of some frames.
 
         Args:
             index: frames, from 0.
-            thin: odd factor by which images become smaller. Colours are means over blocks, everything else is that of
-                the block's middle pixel, so that it stays exact.
+            longest: images are thinned, see :func:`thinned`, as far as their longer side keeps so many pixels.
 
         Raises:
             InputError: a file is missing, damaged or not what its format says; it is named.
         """
-        if thin < 1 or thin % 2 == 0:
-            raise InputError(f"Images cannot be thinned by {thin}.", "Give an odd number: blocks need a middle pixel.")
         frames = np.asarray(index, np.int64)
         first = self.frame(int(frames[0]))
         height, width = first.depth.shape
         intrinsics, world_from_cam = self.cameras(frames, height, width)
-        parts = []
+        thin, parts = thinning(max(height, width), longest), []
         for place, number in enumerate(frames):
             part = first if place == 0 else self.frame(int(number))
             if part.depth.shape != (height, width) or part.image.shape[:2] != (height, width):
@@ -102,7 +107,7 @@ class VideoSequence(ABC):
             world_from_body=world_from_body,
             intrinsics=intrinsics.astype(np.float32),
             world_from_cam=world_from_cam.astype(np.float32),
-            times=self.numbers[frames] / self.rate,
+            times=self.times(frames),
             tracks=self.tracks(frames, height, width),
         )
 
@@ -126,8 +131,17 @@ class VideoSequence(ABC):
         return body, world_from_body, np.where(lost, np.float32(0), depth)
 
 
+def thinning(edge: int, longest: int | None) -> int:
+    """Greatest odd factor that leaves at least ``longest`` pixels of an edge: odd, as blocks need a middle pixel."""
+    factor = max(1, edge // longest) if longest else 1
+    return factor - 1 + factor % 2
+
+
 def thinned(frame: Frame, factor: int) -> Frame:
-    """A smaller frame: means of colours over blocks, everything else from the middle pixels. Odd factors only."""
+    """A frame smaller by an odd factor.
+
+    Colours are means over blocks, everything else is that of the block's middle pixel, so that it stays exact.
+    """
     if factor == 1:
         return frame
     height, width = (edge // factor for edge in frame.depth.shape)

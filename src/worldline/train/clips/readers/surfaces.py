@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from worldline.geometry.projection import unproject
 from worldline.train.clips.readers.axes import OPENGL
 
 _BEND = 0.03  # relative second difference of the inverse depth, which is 0 on planes: more is an edge
-_AGREE = 0.9  # median cosine between coded normals and those of the depth from which on a code is believed
+_ALIKE = 0.95  # cosine between a coded normal and that of the depth from which on they agree
+_AGREE = 0.6  # share of pixels that must agree before a code is believed
+_ENOUGH = 50  # pixels that such a comparison needs
 _UNIT = 127
 
 
@@ -30,14 +33,12 @@ def normals_of_depth(
     """
     known = torch.as_tensor(depth > 0)
     inverse = torch.where(known, 1 / torch.as_tensor(depth, dtype=torch.float32).clamp_min(1e-6), 0)
+    smooth = _smooth(inverse, known)
     if smoothing:
         inverse = _mean(inverse, known, smoothing)
-    rays = unproject(1 / inverse.clamp_min(1e-9), torch.as_tensor(intrinsics, dtype=torch.float32))
-    normals = normals_from_points(rays) @ torch.as_tensor(world_from_cam[:3, :3], dtype=torch.float32).T
-    smooth = torch.zeros_like(known)
-    middle = inverse[1:-1, 1:-1]
-    bends = [inverse[1:-1, :-2] + inverse[1:-1, 2:] - 2 * middle, inverse[:-2, 1:-1] + inverse[2:, 1:-1] - 2 * middle]
-    smooth[1:-1, 1:-1] = (torch.stack(bends).abs().amax(0) < _BEND * middle) & _surrounded(known)
+        smooth = ~_grown(~smooth, smoothing)
+    points = unproject(1 / inverse.clamp_min(1e-9), torch.as_tensor(intrinsics, dtype=torch.float32))
+    normals = normals_from_points(points) @ torch.as_tensor(world_from_cam[:3, :3], dtype=torch.float32).T
     return coded(torch.where(smooth[..., None], normals, 0).numpy())
 
 
@@ -46,57 +47,74 @@ def coded(normals: Float[np.ndarray, "*n 3"]) -> Int8[np.ndarray, "*n 3"]:
     return np.round(np.asarray(normals) * _UNIT).astype(np.int8)
 
 
+@dataclass(frozen=True)
 class NormalCode:
-    """What the colours of a normal map mean: order of the channels, and the frame that the vectors are in.
+    """What the colours of a normal map mean: 0 is -1 and 255 is 1, but of which axis, and in whose frame?
 
-    Publishers do not always say it. So the first map decides: the reading that agrees with the normals of its depth is
-    the right one, and if none does the maps are left alone.
-
-    Args:
-        turns: further candidate frames: rotations that take the vectors of the map to the world frame of the poses.
+    Publishers do not always say it, and releases differ. So :meth:`agreeing` asks the depth of a frame.
     """
 
-    def __init__(self, turns: tuple[Float[np.ndarray, "3 3"], ...] = ()) -> None:
-        self.turns = (np.eye(3), *turns)
-        self._reading: tuple[bool, np.ndarray, bool] | None = None  # reversed channels, turn, is it of the camera?
-        self._decided = False
+    reversed: bool  # channels are z, y, x
+    turn: Float[np.ndarray, "3 3"]  # from the frame of the map to that of the poses, or to OpenCV axes
+    of_camera: bool  # vectors are in the frame of the camera
+
+    @classmethod
+    def agreeing(
+        cls,
+        colors: UInt8[np.ndarray, "height width 3"],
+        expected: Int8[np.ndarray, "height width 3"],
+        world_from_cam: Float[np.ndarray, "4 4"],
+        turns: tuple[Float[np.ndarray, "3 3"], ...] = (),
+    ) -> NormalCode | None:
+        """The reading of a map that agrees with the normals of its depth; None if there is none.
+
+        Args:
+            expected: of the same frame, as :func:`normals_of_depth` gives them.
+            turns: further candidates for the world frame of the map: rotations to that of the poses.
+        """
+        vectors = _vectors(colors)
+        known = expected.any(-1) & vectors.any(-1)
+        if known.sum() < _ENOUGH:
+            return None
+        frames = [(turn, False) for turn in (np.eye(3), *turns)] + [(np.eye(3), True), (OPENGL, True)]
+        codes = [cls(order, turn, camera) for order, (turn, camera) in itertools.product((False, True), frames)]
+        truth = expected[known] / _UNIT
+        scores = [((code._world(vectors[known], world_from_cam) * truth).sum(-1) > _ALIKE).mean() for code in codes]
+        best = int(np.argmax(scores))
+        return codes[best] if scores[best] > _AGREE else None
 
     def decode(
         self,
         colors: UInt8[np.ndarray, "height width 3"],
-        expected: Int8[np.ndarray, "height width 3"],
+        intrinsics: Float[np.ndarray, "3 3"],
         world_from_cam: Float[np.ndarray, "4 4"],
     ) -> Int8[np.ndarray, "height width 3"]:
-        """Normals in the world frame, times 127.
+        """Normals in the world frame towards the camera, times 127; 0 where the map has none."""
+        world = self._world(_vectors(colors), world_from_cam)
+        rays = unproject(torch.ones(colors.shape[:2]), torch.as_tensor(intrinsics, dtype=torch.float32)).numpy()
+        away = (world * (rays @ world_from_cam[:3, :3].T)).sum(-1, keepdims=True) > 0
+        return coded(np.where(away, -world, world))
 
-        Args:
-            colors: the map; 0 is -1 and 255 is 1.
-            expected: normals of the depth of the same frame, as :func:`normals_of_depth` gives them.
-        """
-        vectors = (colors.astype(np.float32) + 0.5) / 128 - 1
-        length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-        vectors = np.where(length > 0.5, vectors / np.maximum(length, 1e-6), 0)  # black and gray: nothing there
-        known = expected.any(-1) & (length[..., 0] > 0.5)
-        if not self._decided and known.sum() >= 50:
-            self._decide(vectors[known], expected[known] / _UNIT, world_from_cam[:3, :3])
-        if self._reading is None:
-            return expected
-        world = self._apply(vectors, self._reading, world_from_cam[:3, :3])
-        return coded(world)
+    def _world(self, vectors: np.ndarray, world_from_cam: np.ndarray) -> np.ndarray:
+        turned = (vectors[..., ::-1] if self.reversed else vectors) @ self.turn.T
+        return turned @ world_from_cam[:3, :3].T if self.of_camera else turned
 
-    def _decide(self, vectors: np.ndarray, expected: np.ndarray, rotation: np.ndarray) -> None:
-        self._decided = True
-        frames = [(turn, False) for turn in self.turns] + [(np.eye(3), True), (OPENGL, True)]
-        readings = [(order, turn, camera) for order, (turn, camera) in itertools.product((False, True), frames)]
-        scores = [np.median((self._apply(vectors, r, rotation) * expected).sum(-1)) for r in readings]
-        best = int(np.argmax(scores))
-        self._reading = readings[best] if scores[best] > _AGREE else None
 
-    @staticmethod
-    def _apply(vectors: np.ndarray, reading: tuple[bool, np.ndarray, bool], rotation: np.ndarray) -> np.ndarray:
-        order, turn, camera = reading
-        turned = (vectors[..., ::-1] if order else vectors) @ turn.T
-        return turned @ rotation.T if camera else turned
+def _vectors(colors: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
+    """Unit vectors of colours; 0 where they are gray, which says that nothing is there."""
+    vectors = (colors.astype(np.float32) + 0.5) / 128 - 1
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.where(length > 0.5, vectors / np.maximum(length, 1e-6), 0)
+
+
+def _smooth(inverse: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Pixels that are known with all four neighbours and lie on one surface with them."""
+    smooth = torch.zeros_like(known)
+    middle = inverse[1:-1, 1:-1]
+    bends = [inverse[1:-1, :-2] + inverse[1:-1, 2:] - 2 * middle, inverse[:-2, 1:-1] + inverse[2:, 1:-1] - 2 * middle]
+    inner = known[1:-1, 1:-1] & known[:-2, 1:-1] & known[2:, 1:-1] & known[1:-1, :-2] & known[1:-1, 2:]
+    smooth[1:-1, 1:-1] = inner & (torch.stack(bends).abs().amax(0) < _BEND * middle)
+    return smooth
 
 
 def _mean(values: torch.Tensor, known: torch.Tensor, radius: int) -> torch.Tensor:
@@ -107,7 +125,7 @@ def _mean(values: torch.Tensor, known: torch.Tensor, radius: int) -> torch.Tenso
     return torch.where(known, total / count.clamp_min(1e-6), 0)
 
 
-def _surrounded(known: torch.Tensor) -> torch.Tensor:
-    """Inner pixels that are known with all four neighbours."""
-    inner = known[1:-1, 1:-1] & known[:-2, 1:-1] & known[2:, 1:-1]
-    return inner & known[1:-1, :-2] & known[1:-1, 2:]
+def _grown(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    """The mask and everything within a square around it."""
+    grown = torch.nn.functional.max_pool2d(mask.float()[None, None], 2 * radius + 1, 1, radius)
+    return grown[0, 0] > 0
