@@ -95,7 +95,7 @@ def test_the_radius_spares_the_neighbours_of_a_track() -> None:
     # 6 x 10 cells: every third row and column suffices, the last column is one cell from the last lattice point but one
     found = all_tracks(Plane(), AllTracksOptions(radius=1.5))
     assert len(found) == 2 * 3 + 2  # lattice rows 1, 4; columns 1, 4, 7; then column 9, which 7 does not reach
-    first = found.source[:6] * (WIDTH, HEIGHT) - 0.5
+    first = found.queries[:6, :2]
     assert sorted(map(tuple, np.rint(first).astype(int).tolist())) == [(1, 1), (1, 4), (4, 1), (4, 4), (7, 1), (7, 4)]
     assert len(all_tracks(Plane(), AllTracksOptions(radius=1.0))) == 3 * 5  # 2 x 2 cells
 
@@ -110,7 +110,7 @@ def test_cells_divide_the_frame_evenly() -> None:
     assert cell_grid((5, 7), 100) == (1, 1)
     found = all_tracks(Plane(), AllTracksOptions(cell=2))
     assert found.grid == (3, 5) and len(found) == 15
-    np.testing.assert_allclose(found.source[0], (0.5 / 5, 0.5 / 3), atol=1e-6)
+    np.testing.assert_allclose(found.queries[0], (0.5, 0.5, 3))  # between pixels, in the frame in the middle
 
 
 def test_points_are_in_the_camera_of_the_moment_or_in_one_for_all() -> None:
@@ -119,11 +119,23 @@ def test_points_are_in_the_camera_of_the_moment_or_in_one_for_all() -> None:
     assert own.camera is None and fixed.camera == 2
     np.testing.assert_allclose(np.diff(own.points[:, :, 0], axis=1), -DEPTH / FOCAL, atol=1e-5)
     np.testing.assert_allclose(np.diff(fixed.points, axis=1), 0, atol=1e-6)
-    np.testing.assert_array_equal(own.source, fixed.source)
+    np.testing.assert_array_equal(own.queries, fixed.queries)
+
+
+def test_what_is_visited_already_needs_no_track() -> None:
+    visited = np.zeros((COUNT, HEIGHT, WIDTH), bool)
+    first = all_tracks(Plane(), AllTracksOptions(cell=1), visited=visited)
+    assert visited.all() and len(first) == HEIGHT * WIDTH
+    none = all_tracks(Plane(), AllTracksOptions(), visited=visited)
+    assert len(none) == 0 and none.points.shape == (0, COUNT, 3) and none.saving.factor == 1
+    visited[2, :, 3] = False  # one column that an earlier window did not see
+    assert len(all_tracks(Plane(), AllTracksOptions(), visited=visited)) == HEIGHT
+    with pytest.raises(InputError, match="visited cells have shape"):
+        all_tracks(Plane(), AllTracksOptions(cell=2), visited=visited)
 
 
 def test_mistakes_are_named() -> None:
-    with pytest.raises(InputError, match=r"outside of 0\.\.7"):
+    with pytest.raises(InputError, match="no camera 8"):
         all_tracks(Plane(), AllTracksOptions(camera=8))
     for wrong in ({"cell": 0}, {"radius": -1.0}, {"batch": 0}, {"growth": 0.5}, {"visible": 1.0}, {"order": "best"}):
         with pytest.raises(InputError):
@@ -138,14 +150,13 @@ def moving() -> tuple[ExactVideo, AllTracks]:
 
 def test_a_moving_world_is_covered_completely(moving: tuple[ExactVideo, AllTracks]) -> None:
     video, found = moving
-    rows, columns = found.grid
+    rows, columns = found.grid  # one cell per pixel
     covered = np.zeros((video.frame_count, rows, columns), bool)
-    seen = found.visibility > 0.5
-    track, frame = np.nonzero(seen)
-    column, row = np.floor(found.uv[track, frame] * (columns, rows)).astype(int).T
+    track, frame = np.nonzero(found.visible)
+    column, row = np.rint(found.pixels[track, frame]).astype(int).T
     covered[frame, row.clip(0, rows - 1), column.clip(0, columns - 1)] = True
-    start = np.floor(found.source * (columns, rows)).astype(int)
-    covered[found.source_frame, start[:, 1], start[:, 0]] = True
+    x, y, start = np.rint(found.queries).astype(int).T
+    covered[start, y, x] = True
     assert covered.all()
     assert 2 < found.saving.factor <= video.frame_count
     assert found.saving.queries == video.asked
@@ -155,10 +166,10 @@ def test_tracks_are_the_exact_ones(moving: tuple[ExactVideo, AllTracks]) -> None
     video, found = moving
     some = np.random.default_rng(0).choice(len(found), 50, replace=False)
     every = np.arange(video.frame_count)
-    u, v = found.source[some].T[..., None]
-    exact = video.query(u, v, found.source_frame[some, None], every, every)
-    np.testing.assert_array_equal(found.points[some], exact.points)
-    np.testing.assert_array_equal(found.uv[some], exact.uv)
+    u, v = ((found.queries[some, :2] + 0.5) / (32, 24)).T[..., None]
+    exact = video.query(u, v, found.queries[some, 2:].astype(int), every, every)
+    np.testing.assert_allclose(found.points[some], exact.points, atol=1e-5)
+    np.testing.assert_allclose(found.pixels[some], exact.uv * (32, 24) - 0.5, atol=1e-4)
     np.testing.assert_array_equal(found.visibility[some], exact.visibility)
 
 

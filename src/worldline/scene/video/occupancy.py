@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from worldline.errors import InputError
 from worldline.scene.video.answers import AnswersQueries, VideoAnswers
+from worldline.scene.video.asking import check_frame
+from worldline.scene.video.tracks import VideoTracks
 
 Order = Literal["fullest", "time", "random"]
 _SLACK = 1e-4  # cells: positions that miss the border between two cells by round-off all fall to the same side
@@ -66,56 +68,50 @@ class Saving:
 
 
 @dataclass(frozen=True, eq=False)
-class AllTracks:
+class AllTracks(VideoTracks):
     """Points followed through all frames of a video, such that every cell of every frame has one."""
 
-    points: Float32[np.ndarray, "n t 3"]  # camera of the same moment, or of ``camera``; unit of the video
-    uv: Float32[np.ndarray, "n t 2"]  # (x + 0.5) / W, (y + 0.5) / H in the frame of the same moment
-    visibility: Float32[np.ndarray, "n t"]  # probability in [0, 1]
-    confidence: Float32[np.ndarray, "n t"]  # > 0
-    source: Float32[np.ndarray, "n 2"]  # (u, v) of the starts
-    source_frame: Int64[np.ndarray, "n"]
-    camera: int | None  # frame whose camera ``points`` are in; None: that of the same moment
     grid: tuple[int, int]  # rows and columns of cells
     saving: Saving
 
-    def __len__(self) -> int:
-        return len(self.source)
-
 
 def all_tracks(
-    video: AnswersQueries, options: AllTracksOptions | None = None, *, progress: Progress | None = None
-) -> AllTracks:
+    video: AnswersQueries, options: AllTracksOptions | None = None, *,
+    visited: Bool[np.ndarray, "t rows columns"] | None = None, progress: Progress | None = None,
+) -> AllTracks:  # fmt: skip
     """Follow every pixel of a video: each cell of each frame is passed by a track, or starts one.
 
     A cell that starts a track counts as visited even if the answers call it hidden there; otherwise the algorithm
-    would not end. Tracks come in the order of their starts, which does not depend on the answers' values beyond what
-    they mark.
+    would not end. Tracks come in the order of their starts.
 
     Args:
+        visited: cells that need no track, e.g. because tracks of an earlier window pass through them; it is updated in
+            place and all True in the end.
         progress: called after every batch with the cells visited so far and all cells.
 
     Returns:
-        N tracks; at least one per cell of a frame and at most one per cell of every frame.
+        N tracks; with nothing visited before, at least one per cell of a frame and at most one per cell of every frame.
 
     Raises:
-        InputError: the camera is no frame of the video.
+        InputError: the camera is no frame of the video, or ``visited`` is not of its grid.
     """
     options = options or AllTracksOptions()
-    if options.camera is not None and not 0 <= options.camera < video.frame_count:
-        raise InputError(
-            f"Camera {options.camera} is outside of 0..{video.frame_count - 1}.", "Name a frame of the video."
-        )
-    grid = cell_grid(video.original_size, options.cell)
-    visited = np.zeros((video.frame_count, *grid), np.bool_)
-    starts, answers = [], []
+    if options.camera is not None:
+        check_frame(video, options.camera, "camera")
+    shape = (video.frame_count, *cell_grid(video.original_size, options.cell))
+    visited = np.zeros(shape, np.bool_) if visited is None else visited
+    if visited.shape != shape:
+        raise InputError(f"The visited cells have shape {visited.shape}, not {shape}.", "Use cell_grid for the size.")
+    starts, answers = [np.zeros((0, 3), np.int64)], []
     for cells in _batches(visited, options):
         starts.append(cells)
-        answers.append(_follow(video, cells, grid, options.camera))
-        _mark(visited, cells, answers[-1], options)
+        answers.append(_follow(video, cells, shape[1:], options.camera))
+        visited[tuple(cells.T)] = True
+        mark_visited(visited, answers[-1].uv, answers[-1].visibility, options)
+        _mark(visited, cells[:, [2, 1]] + 0.5, cells[:, 0], options.radius)
         if progress is not None:
             progress(int(np.count_nonzero(visited)), visited.size)
-    return _gathered(np.concatenate(starts), answers, visited.shape, options.camera)
+    return _gathered(np.concatenate(starts), answers, video, shape, options)
 
 
 def cell_grid(size: tuple[int, int], cell: float) -> tuple[int, int]:
@@ -176,22 +172,27 @@ def _follow(
     return video.query(uv[:, :1], uv[:, 1:], cells[:, :1], every, every if camera is None else np.int64(camera))
 
 
-def _mark(
-    visited: Bool[np.ndarray, "t rows columns"], cells: Int64[np.ndarray, "n 3"], answers: VideoAnswers,
-    options: AllTracksOptions,
+def mark_visited(
+    visited: Bool[np.ndarray, "t rows columns"], uv: Float32[np.ndarray, "n t 2"],
+    visibility: Float32[np.ndarray, "n t"], options: AllTracksOptions,
 ) -> None:  # fmt: skip
-    """Set the cells whose centres lie within ``radius`` of a visible track, and the starts themselves."""
-    _, rows, columns = visited.shape
-    visited[tuple(cells.T)] = True
-    seen = (answers.visibility > options.visible) & np.isfinite(answers.uv).all(-1)
+    """Set the cells that tracks visibly pass through: those whose centres lie within ``radius``."""
+    seen = (visibility > options.visible) & np.isfinite(uv).all(-1)
     track, frame = np.nonzero(seen)
-    position = answers.uv[track, frame].astype(np.float64) * (columns, rows)  # cells, edges at integers
-    position = np.concatenate([position, cells[:, [2, 1]] + 0.5]) + _SLACK  # around the start too
-    frame = np.concatenate([frame, cells[:, 0]])
+    cells = uv[track, frame].astype(np.float64) * (visited.shape[2], visited.shape[1])
+    _mark(visited, cells, frame, options.radius)
+
+
+def _mark(
+    visited: Bool[np.ndarray, "t rows columns"], position: Float64[np.ndarray, "n 2"], frame: Int64[np.ndarray, "n"],
+    radius: float,
+) -> None:  # fmt: skip
+    """Set the cells around positions (column, row), whose unit is the cell, with edges at integers."""
+    _, rows, columns = visited.shape
     # c + 0.5 in (p - radius, p + radius]: for 0.5 exactly c = floor(p)
-    lowest = np.floor(position - options.radius - 0.5).astype(np.int64) + 1
-    highest = np.floor(position + options.radius - 0.5).astype(np.int64)
-    reach = int(np.ceil(2 * options.radius))
+    lowest = np.floor(position + _SLACK - radius - 0.5).astype(np.int64) + 1
+    highest = np.floor(position + _SLACK + radius - 0.5).astype(np.int64)
+    reach = int(np.ceil(2 * radius))
     for down, right in np.ndindex(reach, reach):
         column, row = lowest[:, 0] + right, lowest[:, 1] + down
         there = (column <= highest[:, 0]) & (row <= highest[:, 1])
@@ -200,26 +201,32 @@ def _mark(
 
 
 def _gathered(
-    cells: Int64[np.ndarray, "n 3"], answers: list[VideoAnswers], shape: tuple[int, int, int], camera: int | None
-) -> AllTracks:
+    cells: Int64[np.ndarray, "n 3"], answers: list[VideoAnswers], video: AnswersQueries, shape: tuple[int, int, int],
+    options: AllTracksOptions,
+) -> AllTracks:  # fmt: skip
     """One structure from all batches."""
     count, rows, columns = shape
-    visibility = np.concatenate([each.visibility for each in answers])
+    height, width = video.original_size
+
+    def joined(name: str, *tail: int) -> np.ndarray:
+        return np.concatenate([np.zeros((0, count, *tail), np.float32), *(getattr(each, name) for each in answers)])
+
+    visibility = joined("visibility")
     at_start = visibility[np.arange(len(cells)), cells[:, 0]]
+    start = (cells[:, [2, 1]] + 0.5) / (columns, rows) * (width, height) - 0.5
     return AllTracks(
-        points=np.concatenate([each.points for each in answers]),
-        uv=np.concatenate([each.uv for each in answers]),
+        points=joined("points", 3),
+        pixels=joined("uv", 2) * np.array((width, height), np.float32) - np.float32(0.5),
         visibility=visibility,
-        confidence=np.concatenate([each.confidence for each in answers]),
-        source=((cells[:, [2, 1]] + 0.5) / (columns, rows)).astype(np.float32),
-        source_frame=cells[:, 0],
-        camera=camera,
+        confidence=joined("confidence"),
+        queries=np.column_stack([start, cells[:, 0]]),
+        camera=options.camera,
         grid=(rows, columns),
         saving=Saving(
             tracks=len(cells),
             queries=len(cells) * count,
             brute_force=count * rows * columns * count,
             rounds=len(answers),
-            unseen=int(np.count_nonzero(at_start <= 0.5)),
+            unseen=int(np.count_nonzero(at_start <= options.visible)),
         ),
     )

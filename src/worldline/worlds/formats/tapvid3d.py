@@ -8,9 +8,11 @@ rescales intrinsics by a plain factor, so its pixels count from the corner of th
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from worldline.errors import InputError
 from worldline.files import replacing_file
@@ -66,12 +68,33 @@ def _clip(world: World, sensor: int, plan: Plan, instants: Instants) -> dict[str
         buffer = io.BytesIO()
         photo(sample, view).save(buffer, "JPEG", quality=92, subsampling=0)
         frames.append(buffer.getvalue())
-    matrix = shots.matrix[0]
+    return clip_arrays(
+        frames=frames,
+        queries=tracks.queries,
+        tracks=tracks.position,
+        visible=tracks.visible,
+        matrix=shots.matrix[0],
+        world_from_cam=shots.world_from_cam,
+    )
+
+
+def clip_arrays(
+    *, frames: Sequence[bytes], queries: Float[np.ndarray, "n 3"], tracks: Float[np.ndarray, "t n 3"],
+    visible: Bool[np.ndarray, "t n"], matrix: Float[np.ndarray, "3 3"], world_from_cam: Float[np.ndarray, "t 4 4"],
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The benchmark's keys, from our conventions: pixel centres at integers, poses instead of extrinsics.
+
+    Args:
+        frames: JPEG files.
+        queries: x, y in pixels and t.
+        tracks: in the camera of the same frame, OpenCV axes.
+        matrix: intrinsics in pixels.
+    """
     return {
-        "images_jpeg_bytes": np.array(frames),
-        "queries_xyt": tracks.queries + np.array([_CORNER, _CORNER, 0.0]),
-        "tracks_XYZ": tracks.position.astype(np.float32),
-        "visibility": tracks.visible,
+        "images_jpeg_bytes": np.array(frames) if len(frames) else np.zeros(0, "S1"),
+        "queries_xyt": queries + np.array([_CORNER, _CORNER, 0.0]),
+        "tracks_XYZ": tracks.astype(np.float32),
+        "visibility": visible,
         "fx_fy_cx_cy": np.array([matrix[0, 0], matrix[1, 1], matrix[0, 2] + _CORNER, matrix[1, 2] + _CORNER]),
-        "extrinsics_w2c": np.linalg.inv(shots.world_from_cam),
+        "extrinsics_w2c": np.linalg.inv(world_from_cam),
     }
