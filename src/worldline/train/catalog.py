@@ -9,6 +9,7 @@ from pathlib import Path
 
 from worldline.errors import InputError
 from worldline.models.config import MVDust3rConfig
+from worldline.train.clips import catalog as clips
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.streams import catalog as streams
 
@@ -209,4 +210,10 @@ RECIPES: dict[str, NamedRecipe] = {
         streams.driv3r_mini_on_cuda, "the small Driv3R on one large GPU, 25 minutes", producers=10, pool_gigabytes=40
     ),
     "driv3r": NamedRecipe(streams.driv3r, "Driv3R at published size, from Spann3R weights", devices=8),
+    "d4rt-tiny": NamedRecipe(clips.d4rt_tiny, "seconds on a processor: a D4RT learns two clips"),
+    "d4rt-mini": NamedRecipe(clips.d4rt_mini, "the small D4RT on a processor, 90 minutes", producers=1),
+    "d4rt-mini-cuda": NamedRecipe(
+        clips.d4rt_mini_on_cuda, "the small D4RT on one large GPU, 25 minutes", producers=12, pool_gigabytes=40
+    ),
+    "d4rt": NamedRecipe(clips.d4rt, "D4RT at published size with the paper's schedule", devices=64),
 }

@@ -36,11 +36,13 @@ def produce(
     max_gigabytes: float = 10.0,
     device: str = "cpu",
     rig: bool = False,
+    clips: bool = False,
 ) -> int:
     """Render the seeds that the pool does not have yet, until the size limit or until a file STOP appears in the pool.
 
     With ``rig`` the scenes are drives of a six-camera rig (:mod:`worldline.train.streams.drives`) instead of photos:
-    ``size`` is then the height of 16:9 images, and the number of steps follows from the seed.
+    ``size`` is then the height of 16:9 images, and the number of steps follows from the seed. With ``clips`` they are
+    videos of ``views`` frames (:mod:`worldline.train.clips.clips`) for a square network input of that ``size``.
 
     Returns the number of scenes written.
 
@@ -48,6 +50,7 @@ def produce(
         InputError: a device, a size or a number of views that no world can have, before anything is written.
     """
     from worldline import worlds
+    from worldline.train.clips.clips import check_filmed, render_clip, save_clip
     from worldline.train.streams.drives import check_rigs, render_drive, save_drive, wide_shape
     from worldline.worlds.options import WorldOptions
     from worldline.worlds.sampling import canonical_device
@@ -58,10 +61,14 @@ def produce(
         raise InputError(f"Images of {size} pixels have no content.", "Ask for a size of 1 or more.")
     if rig:
         check_rigs(layouts)
+    if clips:
+        check_filmed(layouts)
 
     def render(layout: str, seed: int, path: Path) -> None:
         if rig:
             save_drive(render_drive(layout, seed, wide_shape(size), device), path)
+        elif clips:
+            save_clip(render_clip(layout, seed, frames=views, size=size, device=device), path)
         else:
             scene = worlds.sample(layout, seed, views=views, height=size, width=size, device=device)
             save_scene(from_world(scene), path)
@@ -122,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--stride", type=int, default=1, help="several producers use the same stride, different starts")
     parser.add_argument("--views", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--rig", action="store_true", help="drives of a six-camera rig, for stream models")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--rig", action="store_true", help="drives of a six-camera rig, for stream models")
+    kinds.add_argument("--clips", action="store_true", help="videos with moving bodies, --views frames each, for D4RT")
     parser.add_argument("--max-gigabytes", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="where to render")
@@ -142,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             max_gigabytes=options.max_gigabytes,
             device=options.device,
             rig=options.rig,
+            clips=options.clips,
         )
     except InputError as error:
         parser.error(f"{error.cause} {error.remedy}")

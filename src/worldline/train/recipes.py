@@ -113,7 +113,7 @@ class TrainRecipe:
         ends = [stage.until for stage in self.stages]
         if not ends or ends != sorted(ends) or abs(ends[-1] - 1) > 1e-9:
             raise InputError(f"The stages end at {ends}.", "Let them rise and end at 1.")
-        patch = 16 if self.config is None else self.config.patch_size
+        patch = self.patch_size
         for stage in self.stages:
             if not 2 <= stage.views[0] <= stage.views[1]:
                 raise InputError(f"A stage asks for {stage.views} views.", "Give two rising numbers from 2 on.")
@@ -143,6 +143,11 @@ class TrainRecipe:
         from worldline.models.config import MVDust3rConfig
 
         return MVDust3rConfig.mini() if self.config is None else self.config
+
+    @property
+    def patch_size(self) -> int:
+        """Pixels per side of one token."""
+        return 16 if self.config is None else self.config.patch_size
 
     def as_json(self) -> dict[str, Any]:
         """All fields as plain values."""

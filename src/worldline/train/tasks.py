@@ -1,7 +1,8 @@
 """What a training loop does not know: which network learns from which data, and how it is scored.
 
 The loop (:mod:`worldline.train.loop`) is the same for all; a :class:`Task` is the rest. There is one for networks that
-see some views of a still scene (here) and one for streams (:mod:`worldline.train.streams.task`).
+see some views of a still scene (here), one for streams (:mod:`worldline.train.streams.task`), and one for queries about
+videos (:mod:`worldline.train.clips.task`).
 """
 
 from __future__ import annotations
@@ -130,6 +131,10 @@ def task_of(recipe: TrainRecipe) -> Task:
         from worldline.train.streams.task import StreamTask
 
         return StreamTask()
+    if recipe.kind == "clip":
+        from worldline.train.clips.task import ClipTask
+
+        return ClipTask()
     return ViewTask()
 
 
