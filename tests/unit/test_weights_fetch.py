@@ -230,7 +230,7 @@ def test_sources_name_files_that_the_hub_can_have() -> None:
     for entry in weights.MODELS.values():
         assert entry.embedded or isinstance(entry.source, Source)
         if entry.source:
-            assert entry.source.filename.endswith((".pth", ".safetensors"))
+            assert entry.source.filename.endswith((".pth", ".ckpt", ".safetensors"))
             if entry.source.page:  # downloaded by hand
                 assert entry.source.page.startswith("https://") and not entry.source.repo
             else:

@@ -52,7 +52,8 @@ class ConvertModel:
     """Read a published checkpoint safely and write it as safetensors + JSON."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """A .pth or .safetensors file, or a folder with the hub's model.safetensors and config.json."""
+    """A .pth, .ckpt or .safetensors file, or a folder with the hub's model.safetensors and config.json. The model.yaml
+    of Open-D4RT is read if it lies beside the checkpoint."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder to write."""
     force: bool = False
@@ -61,6 +62,8 @@ class ConvertModel:
     """The known model that this is, for its licence and domain; the authors' file names are recognised."""
     ignore_options: bool = False
     """Do not read the constructor text in the checkpoint; all sizes then come from the tensor shapes."""
+    compat: bool = False
+    """Open-D4RT only: keep what we correct (pool tokens above the budget, drop an odd last frame, clamp times)."""
 
 
 Command = (
@@ -150,6 +153,7 @@ def _facts(model: ModelInfo, available: bool) -> list[tuple[str, str]]:
         ("licence", model.license or "not known"),
         ("cite", model.citation),
         ("published as", f"{source.repo or source.page}: {source.filename}" if source else str(pin.get("file") or "")),
+        ("its digest", source.reported if source else ""),
         ("revision", str(pin.get("revision") or "")),
         ("sha256", f"{pin['sha256']} (of the published file)" if pin.get("sha256") else ""),
         ("folder", place),
@@ -172,7 +176,18 @@ def _verify(out: Console, command: VerifyModels) -> int:
             out.print(f"{name}: FAILED. {error}", markup=False)
         else:
             out.print(f"{name}: ok, {model.parameters:,} parameters, sha256 {model.sha256}", markup=False)
+            if note := _origin_note(weights.MODELS.get(name), model):
+                out.print(f"  {note}", markup=False)
     return 2 if failed else 0
+
+
+def _origin_note(entry: ModelInfo | None, model: ModelInfo) -> str:
+    """What is known about the published file that the weights were converted from."""
+    original = (model.card.get("source") or {}).get("sha256")
+    if entry is None or entry.source is None or not entry.source.sha256 or not original:
+        return ""
+    same = "is the one" if original == entry.source.sha256 else "IS NOT THE ONE"
+    return f"converted from a file whose sha256 {same} reported by {entry.source.reported_by}"
 
 
 def _convert(out: Console, command: ConvertModel) -> None:
@@ -184,6 +199,7 @@ def _convert(out: Console, command: ConvertModel) -> None:
         overwrite=command.force,
         ignore_options=command.ignore_options,
         model_id=command.id,
+        compat=command.compat,
     )
     model = weights.read_info(folder)
     out.print(f"{model.id}: {model.family}, {model.parameters:,} parameters, written to {folder}", markup=False)

@@ -30,7 +30,7 @@ from worldline.models.layers.reading import (
 )
 from worldline.models.layers.rope import RopeTable, grid_rope
 from worldline.models.layers.trunk import full_precision
-from worldline.models.queries import Queries, QueryEmbedding, check_times
+from worldline.models.queries import TIMES, Queries, QueryEmbedding, check_times
 
 Grid = tuple[int, int, int]  # slices, rows, columns
 OUTPUTS = (3, 2, 1, 3, 3, 1)  # points, uv, visibility, motion, normal, confidence: 13 numbers (figure 7)
@@ -129,8 +129,11 @@ class D4rt(nn.Module):
         Raises:
             InputError: a time is outside of the clip.
         """
+        if self.config.clamp_times:
+            last = self.config.clip_frames - 1
+            queries = queries._replace(t_tgt=queries.t_tgt.clamp(0, last), t_cam=queries.t_cam.clamp(0, last))
         if not checked:
-            check_times(queries, memory.frames)
+            check_times(queries, memory.frames, ("t_src",) if self.config.clamp_times else TIMES)
         features = self.decoder(self.queries(queries, memory.pixels), queries, memory.layers)
         with full_precision(features.device):
             return self._read(features.float(), queries)

@@ -35,9 +35,12 @@ class Queries(NamedTuple):
         return [Queries(*pieces) for pieces in zip(*parts, strict=True)]
 
 
-def check_times(queries: Queries, frames: int) -> None:
-    """Raise InputError unless all times are frames of a clip of so many frames."""
-    for name in ("t_src", "t_tgt", "t_cam"):
+TIMES = ("t_src", "t_tgt", "t_cam")
+
+
+def check_times(queries: Queries, frames: int, names: tuple[str, ...] = TIMES) -> None:
+    """Raise InputError unless all times (of these names) are frames of a clip of so many frames."""
+    for name in names:
         times = getattr(queries, name)
         if times.numel() and not (int(times.min()) >= 0 and int(times.max()) < frames):
             raise InputError(
@@ -65,8 +68,9 @@ class QueryEmbedding(nn.Module):
             self.colors = nn.Sequential(nn.Linear(3 * config.color_patch**2, dim), nn.GELU(), nn.Linear(dim, dim))
         self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         self.mlp = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)) if config.query_mlp else None
-        octaves = math.pi * 2.0 ** torch.arange(config.fourier_bands, dtype=torch.float32)
-        self.register_buffer("frequencies", octaves, persistent=False)
+        # on the processor even where the network is built without memory: no state dict brings these
+        octaves = torch.arange(config.fourier_bands, dtype=torch.float32, device="cpu")
+        self.register_buffer("frequencies", math.pi * 2.0**octaves, persistent=False)
         init_linear_layers(self)
         for layer in self.times:
             if isinstance(layer, nn.Embedding):
@@ -95,7 +99,3 @@ class QueryEmbedding(nn.Module):
     def _waves(self, place: Float[Tensor, "batch query"]) -> Float[Tensor, "batch query wave"]:
         angle = place[..., None] * self.frequencies
         return torch.cat((place[..., None], angle.sin(), angle.cos()), -1)
-
-
-def _pixel(place: Tensor, size: int, corners: bool) -> Tensor:
-    return place * (size - 1) if corners else place * size - 0.5

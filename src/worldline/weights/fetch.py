@@ -175,22 +175,24 @@ def _from_hub(name: str, repin: bool) -> Path:
 
 def _fetched(name: str, source: Source, model_id: str | None, repin: bool) -> Path:
     """The converted folder of a hub file: verified if it is there, else fetched, verified, converted and pinned."""
-    from worldline.weights.conversion import convert
+    from worldline.weights.conversion import check_original, convert
 
     folder, pin = cache_folder(name), {} if repin else pin_of(name) or {}
     if is_model_folder(folder) and not repin:
         _check_pin(name, pin, "converted_sha256", _digest_of(folder))
         return folder
-    wanted = [source.filename, *([CONFIG] if source.with_config else [])]
+    wanted = [source.options] if source.options else [CONFIG] if source.with_config else []
     command = f"worldline models get {name}"
-    files = [download(source.repo, file, pin.get("revision") or None, command) for file in wanted]
+    files = [download(source.repo, file, pin.get("revision") or None, command) for file in (source.filename, *wanted)]
+    if not repin and not pin:  # what was accepted once by --repin is compared with that
+        check_original(name, source, files[0])
     digest = sha256_of(files[0])
     _check_pin(name, pin, "sha256", digest)
     origin = {"repo": source.repo, "file": source.filename, "revision": revision_of(files[0])}
-    if len(files) > 1 and read_json(files[1]).get("format") == FORMAT:
+    if source.with_config and read_json(files[1]).get("format") == FORMAT:
         _copy(files, folder)
     else:
-        convert(files[0], folder, overwrite=True, model_id=model_id, origin=origin)
+        convert(files[0], folder, overwrite=True, model_id=model_id, origin=origin, check_reported=False)
     date = pin.get("date") or datetime.now(UTC).isoformat(timespec="seconds")
     size = files[0].stat().st_size
     facts = {**origin, "sha256": digest, "bytes": size, "converted_sha256": _digest_of(folder), "date": date}

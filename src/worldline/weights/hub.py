@@ -69,7 +69,7 @@ def download(repo: str, filename: str, revision: str | None, get_command: str) -
     except errors.EntryNotFoundError as error:
         raise WeightsError(
             f"The hub repository {repo} has no file {filename}.",
-            "Only DUSt3R, MV-DUSt3R and our own models can be loaded. " + _SEE_LIST,
+            "Only DUSt3R, MV-DUSt3R, Open-D4RT and our own models can be loaded. " + _SEE_LIST,
         ) from error
     except (ConnectionError, TimeoutError) as error:
         raise _offline(repo, filename, get_command) from error

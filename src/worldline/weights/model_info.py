@@ -19,6 +19,15 @@ class Source:
     filename: str  # path in that repository, or how the authors call the file
     with_config: bool = False  # a config.json with the constructor options lies beside it
     page: str = ""  # the authors' web page, for files that people must download by hand
+    options: str = ""  # path in that repository of a model.yaml with the sizes
+    bytes: int = 0  # of the original file; 0: not known in advance
+    sha256: str = ""  # of the original file; empty: trusted on first use
+    reported_by: str = ""  # who says so
+
+    @property
+    def reported(self) -> str:
+        """What is said about the original file, and by whom; empty where nothing is."""
+        return f"{self.bytes:,} bytes, sha256 {self.sha256}, as reported by {self.reported_by}" if self.sha256 else ""
 
 
 @dataclass(frozen=True)
@@ -30,7 +39,7 @@ class ModelInfo:
     """
 
     id: str  # registry id, or the name in the card, or the folder's name
-    family: str  # "dust3r", "mvdust3r" or "driv3r"
+    family: str  # "dust3r", "mvdust3r", "driv3r" or "d4rt"
     config: NetworkConfig
     parameters: int  # of our network; entries that influence no output are not kept
     license: str = ""  # of the weights, not of the code

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from worldline.errors import WeightsError
 from worldline.models.config import Driv3rConfig, Dust3rConfig, MVDust3rConfig
+from worldline.models.d4rt import D4rt
 from worldline.models.driv3r import Driv3r
 from worldline.models.dust3r import Dust3r
 from worldline.models.mvdust3r import MVDust3r
+from worldline.weights.official_d4rt import container_of, is_open_d4rt, listing, open_d4rt
 from worldline.weights.official_memory import flat_options, has_memory, memory_options
 
 PUBLISHED_HEAD_DIM = 64  # channels per attention head of all released models; shapes do not tell
@@ -85,8 +87,8 @@ _HEAD_PARTS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 
 def from_official(
-    state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None
-) -> Dust3r | MVDust3r | Driv3r:
+    state_dict: Mapping[str, Tensor], config: Mapping[str, Any] | None = None, *, compat: bool = False
+) -> Dust3r | MVDust3r | Driv3r | D4rt:
     """Build a network from a published state dict.
 
     Args:
@@ -94,18 +96,23 @@ def from_official(
             model takes over float32 tensors without copying them.
         config: constructor options of the published model, or a whole ``config.json`` with an entry "config".
             None, or missing options: sizes come from the shapes, head counts from 64 channels per head. For Spann3R
-            and Driv3R also the sizes of the memory (``long_mem_size`` …), beside the options or as ``memory``.
+            and Driv3R also the sizes of the memory (``long_mem_size`` …), beside the options or as ``memory``. For
+            Open-D4RT the content of its ``model.yaml``.
+        compat: Open-D4RT only: keep behaviour that we correct, see :func:`.official_d4rt.open_d4rt`.
 
     Returns:
         :class:`MVDust3r` if the tensors or options are of a multi-view model, :class:`Driv3r` (with the published
-        memory) if they are of Spann3R or Driv3R, else :class:`Dust3r`; in eval mode.
+        memory) if they are of Spann3R or Driv3R, :class:`D4rt` if they are of Open-D4RT, else :class:`Dust3r`; in
+        eval mode.
 
     Raises:
         WeightsError: missing or unexpected entries, shapes that contradict the options, unsupported options.
     """
     document = dict(config or {})
-    options = flat_options(document)
     tensors = _clean_state(state_dict)
+    if is_open_d4rt(tensors):
+        return _open_d4rt(tensors, document, compat)
+    options = flat_options(document)
     streams = has_memory(tensors)
     multi_view = not streams and _is_multi_view(tensors, options, str(document.get("model", "")))
     try:
@@ -119,6 +126,16 @@ def from_official(
         ) from error
     _load(model, tensors)
     return model.eval()
+
+
+def _open_d4rt(tensors: Mapping[str, Tensor], document: Mapping[str, Any], compat: bool) -> D4rt:
+    try:
+        return open_d4rt(tensors, document, compat=compat)
+    except (KeyError, IndexError, ValueError, TypeError, ArithmeticError, RuntimeError, AttributeError) as error:
+        raise WeightsError(
+            f"The state dict or its options are not those of Open-D4RT ({error!r}).",
+            "Pass the `model` entry of a published checkpoint and the content of its model.yaml.",
+        ) from error
 
 
 def _build(config: Dust3rConfig | MVDust3rConfig, options: Mapping[str, Any]) -> Dust3r | MVDust3r | Driv3r:
@@ -164,9 +181,7 @@ def _with_prefix(name: str, prefixes: tuple[tuple[str, str], ...]) -> str:
 
 def _clean_state(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
     """Published names without wrapper prefixes and unused entries; the second decoder filled in if absent."""
-    entries = state_dict
-    if isinstance(entries.get("model"), Mapping):
-        entries = entries["model"]
+    entries = container_of(state_dict)
     prefix = "module." if entries and all(name.startswith("module.") for name in entries) else ""
     plain = {name[len(prefix) :].removeprefix("dust3r."): value for name, value in entries.items()}
     used = {name: value for name, value in plain.items() if not _UNUSED.fullmatch(name)}
@@ -357,22 +372,17 @@ def _load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     unexpected = sorted(origin[name] for name in set(renamed) - set(expected))
     if missing or unexpected:
         raise WeightsError(
-            f"The state dict does not fit: {_listing('missing', missing)}; {_listing('unexpected', unexpected)}.",
+            f"The state dict does not fit: {listing('missing', missing)}; {listing('unexpected', unexpected)}.",
             "Check that the options belong to this checkpoint and that the file is complete.",
         )
     wrong = [name for name, value in expected.items() if value.shape != renamed[name].shape]
     if wrong:
         details = [f"{origin[n]} {list(renamed[n].shape)}, expected {list(expected[n].shape)}" for n in sorted(wrong)]
         raise WeightsError(
-            f"Tensors have another shape than the rest of the model implies: {_listing('shapes', details)}.",
+            f"Tensors have another shape than the rest of the model implies: {listing('shapes', details)}.",
             "Check that the options belong to this checkpoint.",
         )
     for name in model.state_dict():
         if name.endswith("num_batches_tracked"):
             renamed[name] = torch.zeros((), dtype=torch.long)
     model.load_state_dict(renamed, assign=True)
-
-
-def _listing(kind: str, names: list[str], shown: int = 6) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return f"{kind}: {', '.join(names[:shown]) or 'none'}{more}"

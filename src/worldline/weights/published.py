@@ -23,6 +23,7 @@ from worldline.errors import WeightsError
 from worldline.weights.files import read_json
 from worldline.weights.folder import is_model_folder
 from worldline.weights.literal import KNOWN_CLASSES, parse_constructor, plain_options
+from worldline.weights.official_d4rt import MARKERS, OPTIONS_FILE, container_of, is_open_d4rt
 from worldline.weights.sniff import SAFETENSORS, ZIP, checkpoint_kind, describe
 
 # one entry of each part that every model of the families has
@@ -42,7 +43,7 @@ class PublishedCheckpoint:
     """The content of a published file."""
 
     tensors: dict[str, Tensor]
-    options: dict[str, Any] = field(default_factory=dict)  # of the model's constructor; empty: infer from shapes
+    options: dict[str, Any] = field(default_factory=dict)  # of the constructor or model.yaml; empty: infer from shapes
     class_name: str = ""  # of the constructor; empty where the file does not say
 
     @property
@@ -52,11 +53,13 @@ class PublishedCheckpoint:
 
 
 def read_published(path: str | Path, *, ignore_options: bool = False) -> PublishedCheckpoint:
-    """Read a ``.pth`` or ``.safetensors`` file, or a folder with ``model.safetensors`` and the hub's ``config.json``.
+    """Read a ``.pth``, ``.ckpt`` or ``.safetensors`` file, or a folder with ``model.safetensors`` and ``config.json``.
+
+    Of a checkpoint with the state of its training only the tensors of the model are read from the disk.
 
     Args:
         path: the file or folder.
-        ignore_options: do not look at the constructor text or config.json; sizes then come from the shapes.
+        ignore_options: do not look at the constructor text, config.json or model.yaml; sizes then come from the shapes.
 
     Raises:
         WeightsError: not a checkpoint (the sentence says what it is), a forbidden pickle, a refused constructor text,
@@ -84,9 +87,30 @@ def read_published(path: str | Path, *, ignore_options: bool = False) -> Publish
 def _read_safetensors(path: Path, ignore_options: bool) -> PublishedCheckpoint:
     from safetensors.torch import load_file
 
-    config = path.with_name("config.json")
+    tensors, config = load_file(path), path.with_name("config.json")
+    if is_open_d4rt(tensors):
+        return PublishedCheckpoint(tensors, {} if ignore_options else _model_yaml(path))
     options = {} if ignore_options or not config.is_file() else plain_options(read_json(config))
-    return PublishedCheckpoint(load_file(path), options)
+    return PublishedCheckpoint(tensors, options)
+
+
+def _model_yaml(path: Path) -> dict[str, Any]:
+    """The model.yaml beside a checkpoint of Open-D4RT, or nothing."""
+    import yaml
+
+    file = path.with_name(OPTIONS_FILE)
+    if not file.is_file():
+        return {}
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise WeightsError(
+            f"{file} is not YAML ({str(error).splitlines()[0]}).",
+            f"Download the {OPTIONS_FILE} of the checkpoint again, or convert with --ignore-options.",
+        ) from error
+    if not isinstance(document, dict):
+        raise WeightsError(f"{file} holds no options.", f"Download the {OPTIONS_FILE} of the checkpoint again.")
+    return document
 
 
 def _read_torch(path: Path, ignore_options: bool) -> PublishedCheckpoint:
@@ -95,13 +119,19 @@ def _read_torch(path: Path, ignore_options: bool) -> PublishedCheckpoint:
         raise WeightsError(
             f"{path} holds {_kind(content)}, not a state dict.", "Give the checkpoint that training wrote."
         )
-    tensors = content.get("model", content)
-    if not isinstance(tensors, Mapping):
-        raise WeightsError(f"{path} holds {_kind(tensors)} as its model, not a state dict.", "Give another checkpoint.")
+    tensors = container_of(content)
+    if tensors is content and "model" in content:
+        kind = _kind(content["model"])
+        raise WeightsError(f"{path} holds {kind} as its model, not a state dict.", "Give another checkpoint.")
     tensors = {str(key): value for key, value in tensors.items() if isinstance(value, Tensor)}
     if not tensors:
         keys = ", ".join(map(str, list(content)[:5])) or "none"
         raise WeightsError(f"{path} holds no tensors (its entries: {keys}).", "Give the checkpoint of a model.")
+    if is_open_d4rt(tensors):
+        stored = content.get("model_config")  # D4rt-Lab keeps the options in the file
+        if ignore_options:
+            return PublishedCheckpoint(tensors)
+        return PublishedCheckpoint(tensors, dict(stored) if isinstance(stored, Mapping) else _model_yaml(path))
     text = getattr(content.get("args"), "model", None)
     if ignore_options or text is None:
         return PublishedCheckpoint(tensors)
@@ -139,8 +169,9 @@ def _unpickling_error(path: Path, message: str) -> WeightsError:
 def _require_family(tensors: Mapping[str, Tensor], path: Path) -> None:
     names = [key.removeprefix("module.").removeprefix("dust3r.") for key in tensors]
     present = set(names)
-    missing = [marker for marker in _MARKERS if marker not in present]
-    if not any(map(_HEAD_MARKER.fullmatch, names)):
+    videos = is_open_d4rt(present)
+    missing = [marker for marker in (MARKERS if videos else _MARKERS) if marker not in present]
+    if not videos and not any(map(_HEAD_MARKER.fullmatch, names)):
         missing.append("downstream_head1.*")
     if not missing:
         return
@@ -151,7 +182,7 @@ def _require_family(tensors: Mapping[str, Tensor], path: Path) -> None:
     more = " …" if len(groups) > 6 else ""
     raise WeightsError(
         f"{path} is a state dict of another kind of model: it has {found}{more}, but no {missing[0]}.",
-        "Checkpoints of DUSt3R, MV-DUSt3R, Spann3R and Driv3R can be converted; "
+        "Checkpoints of DUSt3R, MV-DUSt3R, Spann3R, Driv3R and Open-D4RT can be converted; "
         "`worldline models list` names the published ones.",
     )
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from worldline.errors import WeightsError
-from worldline.models.config import Driv3rConfig, Dust3rConfig, MVDust3rConfig
+from worldline.models.config import D4rtConfig, Driv3rConfig, Dust3rConfig, MVDust3rConfig
 from worldline.weights.folder import is_model_folder, read_info
 from worldline.weights.model_info import ModelInfo, Source
 
@@ -29,6 +29,15 @@ _DRIV3R_TERMS = (
 )
 _SPANN3R_PAPER = "Wang and Agapito, 3D Reconstruction with Spatial Memory, 2024, arXiv 2408.16061"
 _DRIV3R_PAPER = "Fei et al., Driv3R: Learning Dense 4D Reconstruction for Autonomous Driving, 2024, arXiv 2412.06777"
+_D4RT_PAPER = (
+    "Zhang et al., Efficiently Reconstructing Dynamic Scenes One D4RT at a Time, 2025, arXiv 2512.08924; "
+    "weights: Open-D4RT (https://github.com/Lijiaxin0111/Open-d4rt)"
+)
+_OPEN_D4RT_TERMS = (
+    "stated as Apache-2.0 by the publisher's repository (check its card), but not unconditionally commercial: the "
+    "encoder started from VideoMAEv2-g, whose files are apache-2.0 in one repository of its authors and cc-by-nc-4.0 "
+    "in others, and several of the training data sets are known for non-commercial or research-only terms"
+)
 _SPANN3R_PAGE = "https://github.com/HengyiWang/spann3r"
 _DRIV3R_PAGE = "https://github.com/Barrybarry-Smith/Driv3R"
 _MVDUST3R_REPO = "Zhenggang/MV-DUSt3R"
@@ -82,6 +91,28 @@ def _driv3r(name: str, title: str, domain: str, paper: str, terms: str, page: st
     )
 
 
+def _open_d4rt(frames: int, folder: str, parameters: int, size: int, sha256: str) -> ModelInfo:
+    return ModelInfo(
+        id=f"opend4rt-{frames}",
+        family="d4rt",
+        config=D4rtConfig.open(frames),
+        parameters=parameters,
+        license=_OPEN_D4RT_TERMS,
+        domain="videos: indoor, outdoor, objects, synthetic",
+        image_size=256,
+        title=f"published Open-D4RT, a re-implementation of D4RT: clips of {frames} frames",
+        citation=_D4RT_PAPER,
+        source=Source(
+            "Lijiaxin0111/OpenD4RT",
+            f"checkpoints/{folder}/opend4rt.ckpt",
+            options=f"checkpoints/{folder}/model.yaml",
+            bytes=size,
+            sha256=sha256,
+            reported_by="one independent user of the file (a statement of its authors is not known)",
+        ),
+    )
+
+
 # `parameters` counts what our networks keep; the published files also hold a mask token of 768 values and, with the
 # DPT head, two residual units that no output depends on.
 _PUBLISHED = (
@@ -95,6 +126,22 @@ _PUBLISHED = (
     _dust3r("DUSt3R_ViTLarge_BaseDecoder_224_linear", 224, "linear", 532_342_016, 532_342_784),
     _dust3r("DUSt3R_ViTLarge_BaseDecoder_512_linear", 512, "linear", 532_342_016, 532_342_784),
     _dust3r("DUSt3R_ViTLarge_BaseDecoder_512_dpt", 512, "dpt", 568_810_120, 571_171_208),
+)
+_OPEN_D4RT = (
+    _open_d4rt(
+        32,
+        "OpenD4RT_32CLIP_9Dataset_NoAUG",
+        1_162_433_293,
+        13_950_006_682,
+        "1f63305422fdc2000b057fbbc1d37459ac1a8063bbfcd0e3b7d473f5485943f5",
+    ),
+    _open_d4rt(
+        48,
+        "OpenD4RT_48CLIP_9Mix_NoCropAUG",
+        1_162_494_733,
+        13_950_737_434,
+        "65936f72eb902f9a3629e25b2888e8cc2ebf87a89bee7103fe94313fb53dd179",
+    ),
 )
 _BY_HAND = (
     _driv3r(
@@ -138,7 +185,7 @@ _DRIV3R_MINI = ModelInfo(
     citation=_DRIV3R_PAPER,
     embedded=True,
 )
-MODELS: dict[str, ModelInfo] = {model.id: model for model in (_MINI, _DRIV3R_MINI, *_PUBLISHED, *_BY_HAND)}
+MODELS: dict[str, ModelInfo] = {model.id: model for model in (_MINI, _DRIV3R_MINI, *_PUBLISHED, *_OPEN_D4RT, *_BY_HAND)}
 
 
 def known(name: str) -> ModelInfo:

@@ -173,7 +173,7 @@ def load_model(directory: str | Path, device: str = "cpu") -> tuple[nn.Module, M
     check_tensors({key: tensor.shape for key, tensor in model.state_dict().items()}, tensors, str(directory))
     model.load_state_dict(tensors, assign=True)
     _announce(info)
-    return model.eval(), info
+    return model.eval().to(device), info  # constants that are computed and not stored are still elsewhere
 
 
 def _read_tensors(directory: Path, device: str) -> dict[str, Tensor]:

@@ -46,10 +46,12 @@ def axes_code(
 def flat_code(grid: tuple[int, int, int], dim: int) -> Float[Tensor, "slice row column channel"]:
     """Interleaved sine and cosine of the token's number, in float32 and in this order of operations (Open-D4RT).
 
-    The angles reach thousands of radians, so another rounding of the frequencies is another code.
+    The angles reach thousands of radians, so another rounding of the frequencies is another code. Processors round
+    exp() in float32 differently; the correctly rounded value, taken here, is the same on all of them.
     """
     count = math.prod(grid)
-    frequency = torch.exp(torch.arange(0, dim, 2, dtype=torch.float32) * (-math.log(_BASE) / dim))
+    exponent = torch.arange(0, dim, 2, dtype=torch.float32) * (-math.log(_BASE) / dim)
+    frequency = exponent.double().exp().float()
     angle = torch.arange(count, dtype=torch.float32)[:, None] * frequency
     code = torch.zeros(count, dim)
     code[:, 0::2], code[:, 1::2] = angle.sin(), angle.cos()[:, : dim // 2]
