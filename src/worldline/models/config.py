@@ -208,11 +208,15 @@ class D4rtConfig(NetworkConfig):
 
     @classmethod
     def mini(cls) -> D4rtConfig:
-        """A small D4RT around the encoder of ``mvdust3r-plus-mini`` (about 15 M parameters)."""
+        """A small D4RT around the encoder of ``mvdust3r-plus-mini`` (about 13 M parameters).
+
+        A token covers one frame, not two: that encoder has learned from single photos.
+        """
         small = MVDust3rConfig.mini()
         return cls(
             clip_frames=16,
             image_size=(128, 128),
+            patch=(1, 16, 16),
             encoder_dim=small.encoder_dim,
             encoder_depth=2 * small.encoder_depth,
             encoder_heads=small.encoder_heads,
