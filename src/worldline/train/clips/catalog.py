@@ -47,7 +47,8 @@ def d4rt_mini(output: Path) -> ClipRecipe:
 
     The encoder begins as that of ``mvdust3r-plus-mini``, which has seen many worlds; decoder and global layers are new.
     Short clips come first, because they are cheap and the decoder is what takes longest to learn: where a query points.
-    The relative error of depth is in the loss, since the logarithm of the published one hardly sees what is near.
+    Points and uv weigh more than published: with the published weights the normals, which are easy, are most of the
+    loss of a small network. The relative error of depth is in the loss, since the logarithm hardly sees what is near.
     """
     near = ((0.5, 3),)
     return ClipRecipe(
@@ -57,17 +58,18 @@ def d4rt_mini(output: Path) -> ClipRecipe:
         init="mvdust3r-plus-mini",
         minutes=90,
         stages=(
-            ClipStage(0.45, 128, (8, 8), 64, queries=384, near=near),
-            ClipStage(1.0, 128, (16, 16), 64, queries=768),
+            ClipStage(0.6, 128, (3, 8), 24, queries=256, near=near),
+            ClipStage(1.0, 128, (8, 16), 32, queries=512),
         ),
-        weights=LossWeights(depth=0.2),
+        weights=LossWeights(points=3.0, uv=1.0, motion=0.3, normal=0.2, depth=0.2),
         crop=CropOptions(share=0.6, aspect=(0.6, 2.2)),
         learning_rate=6e-4,
         weight_decay=0.03,
-        hold=0.5,
+        hold=0.3,
         ema_decay=0.998,
         warmup_steps=150,
         threads=1,
+        precision="bfloat16",
         checkpoint_minutes=4,
         export_minutes=15,
         validate_minutes=10,
