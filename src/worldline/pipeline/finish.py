@@ -15,11 +15,12 @@ from worldline.types import Provenance, Views
 if TYPE_CHECKING:
     from worldline.pipeline.single_pass import ReconstructOptions, Reconstructor
     from worldline.pipeline.stream import StreamOptions
+    from worldline.pipeline.video import EncodeOptions
     from worldline.scene import Scene
 
 
 def provenance(
-    model: Reconstructor, options: ReconstructOptions | StreamOptions, extra: dict[str, object]
+    model: Reconstructor, options: ReconstructOptions | StreamOptions | EncodeOptions, extra: dict[str, object]
 ) -> Provenance:
     """Model, weights, licence, arguments and versions of a run that starts now."""
     return Provenance(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from worldline.models.config import PointmapConfig
     from worldline.pipeline.memory import MemoryPlan
     from worldline.pipeline.stream import StreamOptions, StreamSession
+    from worldline.pipeline.video import EncodedVideo, EncodeOptions
     from worldline.scene import Scene
 
 log = logging.getLogger("worldline")
@@ -82,7 +83,11 @@ class Reconstructor:
             InputError: the images cannot be used (the sentence names every bad file).
             MemoryPlanError: the run would not fit into memory even with the smallest chunks.
         """
-        options = _with_choices(options or ReconstructOptions(), choices)
+        from worldline.models.d4rt import D4rt
+
+        options = with_choices(options or ReconstructOptions(), choices)
+        if isinstance(self.network, D4rt):
+            return self._video(images, options, intrinsics, poses)
         return self.reconstruct_views(self.read(images, options, intrinsics=intrinsics, poses=poses), options)
 
     def read(
@@ -147,13 +152,43 @@ class Reconstructor:
 
         if not isinstance(self.network, Driv3r):
             raise InputError(f"{self.name} has no memory for streams.", "Load driv3r-mini, or a Driv3R checkpoint.")
-        chosen = _with_choices(options or StreamOptions(), choices)
+        chosen = with_choices(options or StreamOptions(), choices)
         return StreamSession(self.network, rig, chosen, published=not self.own, provenance=provenance(self, chosen, {}))
+
+    def encode(
+        self, video: Any, options: EncodeOptions | None = None, *, intrinsics: Any = None, poses: Any = None,
+        **choices: Any,
+    ) -> EncodedVideo:  # fmt: skip
+        """A video in the memory of a network that answers queries (D4RT): depth, cameras, tracks and more, on demand.
+
+        Args:
+            video: file, folder or list of photos in order, or array ``[T, H, W, 3]`` uint8.
+            intrinsics: known ``[3, 3]`` or ``[T, 3, 3]`` in pixels of the original frames.
+            poses: known ``world_from_cam`` ``[T, 4, 4]``, or a list with None; T counts the frames taken.
+            options: all choices at once; single ones may be given by keyword, e.g. ``fps=10``.
+
+        Raises:
+            InputError: the model answers no queries, or the video cannot be used.
+        """
+        from worldline.models.d4rt import D4rt
+        from worldline.pipeline.video import EncodeOptions, encode_video
+
+        if not isinstance(self.network, D4rt):
+            raise InputError(f"{self.name} answers no queries.", "Load d4rt-mini, or a D4RT checkpoint.")
+        chosen = with_choices(options or EncodeOptions(), choices)
+        record = provenance(self, chosen, {})
+        return encode_video(self.network, video, chosen, intrinsics=intrinsics, poses=poses, provenance=record)
 
     @property
     def own(self) -> bool:
         """Whether the weights are ours, and not published with a model that they were made for."""
         return self.name.endswith("-mini") or self.license.startswith("Apache")
+
+    def _video(self, video: Any, options: ReconstructOptions, intrinsics: Any, poses: Any) -> Scene:
+        """Frames spread over a video, encoded once, as a scene."""
+        from worldline.pipeline.video.encoded import reconstruct_video
+
+        return reconstruct_video(self, video, options, intrinsics=intrinsics, poses=poses)
 
     def _sequence(self, views: Views, options: ReconstructOptions) -> Scene:
         """The images in their order as a stream of one camera, as the published code runs it."""
@@ -305,7 +340,8 @@ def run_network(
     raise MemoryPlanError("Out of memory.", "Use fewer views.")  # unreachable: the last plan has chunk 1
 
 
-def _with_choices(options: Any, choices: dict[str, Any]) -> Any:
+def with_choices(options: Any, choices: dict[str, Any]) -> Any:
+    """Options with single fields replaced; InputError for one that does not exist."""
     unknown = sorted(set(choices) - set(options.__dict__))
     if unknown:
         raise InputError(f"Unknown option(s): {', '.join(unknown)}.", f"Known are: {', '.join(options.__dict__)}.")

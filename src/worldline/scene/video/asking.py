@@ -87,3 +87,34 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     if len(size) != 2 or min(size) < 1:
         raise InputError(f"A grid of size {size} has no cells.", "Give (height, width), at least 1 each.")
     return int(size[0]), int(size[1])
+
+
+def checked_queries(
+    u: Any, v: Any, t_src: Any, t_tgt: Any, t_cam: Any, count: int
+) -> tuple[list[np.ndarray], tuple[int, ...]]:
+    """The five parts of queries, flat and contiguous, and their common shape.
+
+    Raises:
+        InputError: shapes that do not broadcast, coordinates outside of [0, 1], times that are no whole numbers or no
+            frames of a video of ``count`` frames. Nothing is clamped.
+    """
+    arrays = [np.asarray(part) for part in (u, v, t_src, t_tgt, t_cam)]
+    try:
+        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+    except ValueError as error:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise InputError(f"The queries' shapes {shapes} do not broadcast together.", "Give equal shapes.") from error
+    for name, array in zip(("u", "v"), arrays, strict=False):
+        if not np.issubdtype(array.dtype, np.number) or not ((array >= 0) & (array <= 1)).all():  # NaN is not inside
+            raise InputError(
+                f"{name} of a query is outside of [0, 1].", "u and v are (x + 0.5) / W and (y + 0.5) / H of a pixel."
+            )
+    for name, array in zip(("t_src", "t_tgt", "t_cam"), arrays[2:], strict=True):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise InputError(f"{name} has type {array.dtype}.", "Times are whole numbers of frames, from 0.")
+        if array.size and (array.min() < 0 or array.max() >= count):
+            raise InputError(
+                f"{name} reaches from {array.min()} to {array.max()}; the video has frames 0 to {count - 1}.",
+                "Times count the frames of the video from 0; nothing is clamped.",
+            )
+    return [np.ascontiguousarray(np.broadcast_to(array, shape)).reshape(-1) for array in arrays], shape

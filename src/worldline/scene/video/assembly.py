@@ -24,7 +24,6 @@ from worldline.scene.video.tracks import follow_points
 from worldline.types import Camera, Provenance, Tracks, View, Views
 
 Source = Literal["depth", "answers"]
-_DYNAMIC_CELLS = 64  # on the longer side; motion is smooth, and finer masks cost five times their pixels in queries
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class VideoSceneOptions:
     confidence_percent: float = 3.0  # share of the least confident pixels of the whole video to mask
     edges: float = 0.04  # pixels beside a depth step are masked, see depth.discontinuities; 0 = kept
     dynamic: bool = True  # mark what moves
+    dynamic_cells: int = 32  # on the longer side; every cell costs five queries, so finer masks cost more than depth
     tracks: Any = "grid:16"  # points to follow, as in tracks.follow_points; None: none
     cameras: CameraOptions = field(default_factory=CameraOptions)
     intrinsics: IntrinsicsOptions = field(default_factory=IntrinsicsOptions)
@@ -47,10 +47,11 @@ class VideoSceneOptions:
             raise InputError(
                 f"Unknown source of points {self.points!r}.", f"Choose one of: {', '.join(get_args(Source))}."
             )
-        if not 0 <= self.confidence_percent < 100 or self.edges < 0:
+        if not 0 <= self.confidence_percent < 100 or self.edges < 0 or self.dynamic_cells < 1:
             raise InputError(
-                f"confidence_percent {self.confidence_percent} or edges {self.edges} is out of range.",
-                "confidence_percent is a share from 0 to less than 100, edges is not negative.",
+                f"confidence_percent {self.confidence_percent}, edges {self.edges} or dynamic_cells "
+                f"{self.dynamic_cells} is out of range.",
+                "confidence_percent is a share from 0 to less than 100, edges is not negative, dynamic_cells positive.",
             )
 
 
@@ -91,7 +92,11 @@ def video_scene(
     else:
         points = placement.from_answers(ask(video, u, v, time, time, np.int64(reference), keep=("points",)).points)
     masks = _masks(depth, confidence, points, cameras, options)
-    moves = find_dynamic(video, options.motion, size=moderate_size(size, _DYNAMIC_CELLS)) if options.dynamic else None
+    moves = (
+        find_dynamic(video, options.motion, size=moderate_size(size, options.dynamic_cells))
+        if options.dynamic
+        else None
+    )
     dynamic = None if moves is None else _enlarged(moves.mask, size)
     scene_views = tuple(
         _view(view, points[k], confidence[k], masks[k], None if dynamic is None else dynamic[k], cameras, k)
