@@ -1,6 +1,7 @@
 """``worldline eval SUITE``: accuracy on procedural test scenes or on sequences with ground truth, beside baselines.
 
 Models with a memory are measured on streams of a six-camera rig: ``worldline eval street --model driv3r-mini``.
+Benchmarks of videos: :mod:`worldline.cli.eval_video`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+from worldline.cli.eval_video import KINDS as VIDEOS
+from worldline.cli.eval_video import run as run_video
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,9 +114,11 @@ class Sweep(_Models):
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, measure, print a Markdown table."""
-    kinds: dict[str, Callable[..., Any]] = {**dict.fromkeys(SUITES, Worlds), "real": Real, "sweep": Sweep}
+    kinds: dict[str, Callable[..., Any]] = {**dict.fromkeys(SUITES, Worlds), "real": Real, "sweep": Sweep, **VIDEOS}
     wanted = argv[0] if argv else ""
     arguments = tyro.extras.subcommand_cli_from_dict(kinds, args=argv, prog="worldline eval")
+    if wanted in VIDEOS:
+        return run_video(arguments, wanted, argv)
     from worldline.cli.common import console
     from worldline.eval.methods import load_models
 
