@@ -18,8 +18,9 @@ from worldline.models.layers.blocks import Mlp
 AXES = 3  # slice, row, column
 _SLOWEST = 1 / 64  # of the guiding frequencies, as a share of the fastest, which is pi per cell
 # Start of the guidance: how strongly a head looks at the moment, row and column of its query. The kinds of heads
-# take turns; the first two look at the source, the third at the target time, the last at the time of the camera.
-_KINDS = ((2.4, 2.0, 2.0), (2.4, 1.0, 1.0), (2.4, 1.0, 1.0), (2.4, 0.0, 0.0))
+# take turns; the first two look at the source, the third at the target time, the last at the time of the camera, where
+# they begin near the same place, because most things move little between frames.
+_KINDS = ((2.4, 2.0, 2.0), (2.4, 1.0, 1.0), (2.4, 1.0, 1.0), (2.4, 1.0, 1.0))
 TIME_OF_KIND = (0, 0, 1, 2)  # t_src, t_tgt, t_cam
 
 
