@@ -21,6 +21,9 @@ from worldline.scene.video.answers import AnswersQueries
 _THIN = 1e-3  # a point set less wide than this share of its length is a line: it leaves a turn about itself open
 _LEAST_SCALE, _LARGEST_SCALE = 1e-4, 1e4  # between neighbours; beyond, one of the two collapsed
 
+# positions [k m 3], confidence [k m], and where there is something to see [k m]
+OverlapPoints = tuple[Float32[np.ndarray, "k m 3"], Float32[np.ndarray, "k m"], Bool[np.ndarray, "k m"]]
+
 
 @dataclass(frozen=True)
 class WindowOptions:
@@ -103,9 +106,7 @@ class Seam:
         return f"The video falls apart before frame {frame} (seam {number}): {self.failure}."
 
 
-def overlap_points(
-    video: AnswersQueries, frames: Int64[np.ndarray, "k"], grid: int
-) -> tuple[Float32[np.ndarray, "k m 3"], Float32[np.ndarray, "k m"], Bool[np.ndarray, "k m"]]:
+def overlap_points(video: AnswersQueries, frames: Int64[np.ndarray, "k"], grid: int) -> OverlapPoints:
     """Points of a ``grid`` x ``grid`` raster of some frames, in the camera of the window's first frame.
 
     Args:
@@ -162,19 +163,14 @@ def join(
     """The seam between two windows of one video, from what both say about the frames that they share."""
     shared = np.arange(windows[1].start, windows[0].stop)
     before = overlap_points(previous, shared - windows[0].start, options.grid)
-    return join_known(before, current, windows, options)
-
-
-def join_known(
-    before: tuple[np.ndarray, np.ndarray, np.ndarray], current: AnswersQueries, windows: tuple[Window, Window],
-    options: WindowOptions,
-) -> Seam:  # fmt: skip
-    """As :func:`join`, where the earlier window is gone and only its :func:`overlap_points` were kept."""
-    shared = np.arange(windows[1].start, windows[0].stop)
     after = overlap_points(current, shared - windows[1].start, options.grid)
-    return fit_seam(
-        before[0], after[0], np.minimum(before[1], after[1]), options, valid=np.logical_and(before[2], after[2])
-    )
+    return join_known(before, after, options)
+
+
+def join_known(before: OverlapPoints, after: OverlapPoints, options: WindowOptions) -> Seam:
+    """As :func:`join`, where the windows are gone and only their :func:`overlap_points` were kept."""
+    valid = np.logical_and(before[2], after[2])
+    return fit_seam(before[0], after[0], np.minimum(before[1], after[1]), options, valid=valid)
 
 
 def place(seams: Sequence[Seam]) -> tuple[tuple[Similarity, int], ...]:

@@ -1,0 +1,219 @@
+"""A long video answers as a short one: in one unit and frame, across windows, and says where it cannot."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from exact_video import ExactVideo
+from video_parts import Part
+from worldline.errors import InputError
+from worldline.pipeline.video.windows import LongVideo
+from worldline.scene.video.cameras import CameraOptions
+from worldline.scene.video.windows import Window, WindowOptions
+from worldline.worlds.sampling import TEST_SEEDS, describe
+
+SIZE = HEIGHT, WIDTH = (18, 24)
+COUNT, WINDOW, OVERLAP = 11, 5, 2
+LAST = COUNT - 1
+SCALES = (1.0, 0.4, 2.5)
+OPTIONS = WindowOptions(overlap=OVERLAP, grid=8)
+
+
+@pytest.fixture(scope="module")
+def exact() -> ExactVideo:
+    return ExactVideo(describe("dynamic", TEST_SEEDS[3], views=COUNT, shooting="walk", speed=0.5), *SIZE)
+
+
+def cut(exact: ExactVideo, *, blind: int | None = None, options: WindowOptions = OPTIONS) -> LongVideo:
+    scales = iter(range(100))
+    order: dict[Window, int] = {}
+
+    def open_window(window: Window) -> Part:
+        number = order.setdefault(window, next(scales) if window not in order else 0)
+        return Part(exact, window.start, window.stop, SCALES[number % len(SCALES)], number == blind)
+
+    return LongVideo(open_window, exact.frame_count, exact.original_size, WINDOW, options)
+
+
+@pytest.fixture(scope="module")
+def long(exact: ExactVideo) -> LongVideo:
+    return cut(exact)
+
+
+def test_windows_are_encoded_one_after_the_other_and_joined(long: LongVideo) -> None:
+    assert [(each.start, each.stop) for each in long.windows] == [(0, 5), (3, 8), (6, 11)]
+    seams = long.seams
+    assert long.encoded == 3 and len(seams) == 2
+    long.seams  # noqa: B018
+    assert long.encoded == 3
+    for number, (seam, scale) in enumerate(zip(seams, SCALES[1:], strict=True)):
+        assert seam.failure is None and seam.error < 1e-5
+        assert float(long.placement(number + 1)[0].scale) == pytest.approx(SCALES[0] / scale, rel=1e-4)
+    assert len(long.warnings) == 1 and "3 windows were joined" in long.warnings[0]
+
+
+def random_queries(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    times = rng.integers(0, COUNT, (3, count))
+    return [*rng.uniform(0.05, 0.95, (2, count)), *times]
+
+
+def test_queries_within_a_window_are_in_the_unit_of_the_whole(exact: ExactVideo, long: LongVideo) -> None:
+    u, v, src, tgt, cam = random_queries(200)
+    src, tgt, cam = src // 3 + 6, tgt // 3 + 7, cam // 3 + 7  # all of them in the last window
+    truth, found = exact.query(u, v, src, tgt, cam), long.query(u, v, src, tgt, cam)
+    for name in ("points", "motion", "normal", "uv", "visibility", "confidence"):
+        np.testing.assert_allclose(getattr(found, name), getattr(truth, name), atol=2e-3, err_msg=name)
+    assert long.query(0.5, 0.5, 3, 3, 3).points.shape == (3,)
+
+
+def test_queries_across_windows_are_handed_over_or_admit_that_they_are_lost(exact: ExactVideo, long: LongVideo) -> None:
+    u, v, src, tgt, cam = random_queries(300, 1)
+    truth, found = exact.query(u, v, src, tgt, cam), long.query(u, v, src, tgt, cam)
+    known = found.confidence > 1e-3
+    far = np.abs(src - tgt) >= WINDOW
+    assert 0.2 < known[far].mean() < 1.0
+    assert not found.visible[~known].any() and not found.points[~known].any()
+    error = np.linalg.norm(found.points - truth.points, axis=-1)[known]
+    distance = np.linalg.norm(truth.points, axis=-1)[known]
+    assert np.median(error / distance) < 1e-3 and np.mean(error < 0.05 * distance) > 0.95
+    moved = np.linalg.norm(found.motion - truth.motion, axis=-1)[known]
+    assert np.mean(moved < 0.05 * distance) > 0.95
+    turned = (found.normal * truth.normal).sum(-1)[known]
+    assert np.mean(turned > 0.99) > 0.9
+    seen = (far & known) & (found.visible == truth.visible)
+    assert seen.sum() > 0.9 * (far & known).sum()
+
+
+def test_answers_do_not_depend_on_the_company(long: LongVideo) -> None:
+    queries = random_queries(60, 2)
+    together = long.query(*queries)
+    order = np.random.default_rng(0).permutation(60)[:20]
+    some = long.query(*(part[order] for part in queries))
+    for name in ("points", "uv", "visibility", "confidence"):
+        np.testing.assert_allclose(getattr(some, name), getattr(together, name)[order], atol=1e-5)
+
+
+@pytest.mark.parametrize("frame", ["camera", "world"])
+def test_tracks_go_through_all_windows(exact: ExactVideo, long: LongVideo, frame: str) -> None:
+    starts = np.array([[x, y, t] for t in (0, 6, LAST) for x in (5.0, 11.0, 19.0) for y in (6.0, 10.0, 15.0)])
+    found = long.tracks(starts, frame=frame)  # type: ignore[arg-type]
+    every = np.arange(COUNT)
+    u, v = ((starts[:, :2] + 0.5) / SIZE[::-1]).T[..., None]
+    truth = exact.query(u, v, starts[:, 2:].astype(int), every, every if frame == "camera" else np.int64(0))
+    assert found.points.shape == (27, COUNT, 3) and found.camera == (None if frame == "camera" else 0)
+    here = found.known[np.arange(27), starts[:, 2].astype(int)]
+    assert here.all()
+    assert found.known.mean() > 0.5 and found.handed.max() >= 2
+    error = np.linalg.norm(found.points - truth.points, axis=-1) / np.linalg.norm(truth.points, axis=-1).clip(0.1)
+    assert np.mean(error[found.known] < 0.02) > 0.97
+    shown = found.known & truth.visible & found.visible
+    assert np.abs(found.pixels - (truth.uv * SIZE[::-1] - 0.5))[shown].max() < 1.0
+    assert not found.visible[~found.known].any() and (found.points[~found.known] == 0).all()
+
+
+def test_a_track_that_a_whole_overlap_hides_is_lost_for_good(exact: ExactVideo, long: LongVideo) -> None:
+    found = long.tracks("grid:8")
+    every = np.arange(COUNT)
+    u, v = ((found.queries[:, :2] + 0.5) / SIZE[::-1]).T[..., None]
+    seen = exact.query(u, v, np.int64(0), every, every).visible
+    overlaps = [(3, 5), (6, 8)]
+    lost = np.zeros(64, bool)
+    for number, (start, stop) in enumerate(overlaps):
+        now_lost = lost | ~seen[:, start:stop].any(1)
+        after = long.windows[number].stop
+        certain = now_lost == (lost | ~found.visible[:, start:stop].any(1))  # round-off at edges aside
+        assert not found.known[now_lost & certain, after:].any()
+        assert found.known[~now_lost & certain, after : after + 1].mean() > 0.95
+        lost = now_lost
+    assert 0 < lost.sum() < 64
+
+
+def test_depth_cameras_and_cloud_are_those_of_the_whole_video(exact: ExactVideo, long: LongVideo) -> None:
+    maps = long.depth(frames=[LAST, 0, 7], size=SIZE)
+    u, v = np.meshgrid((np.arange(WIDTH) + 0.5) / WIDTH, (np.arange(HEIGHT) + 0.5) / HEIGHT)
+    time = np.array([LAST, 0, 7])[:, None, None]
+    truth = exact.query(u, v, time, time, time).points[..., 2]
+    assert maps.frames.tolist() == [LAST, 0, 7]
+    np.testing.assert_allclose(maps.depth, truth, rtol=1e-3, atol=1e-3)
+    cameras = long.cameras()
+    poses = exact.world.cameras.world_from_cam
+    relative = np.linalg.inv(poses[0]) @ poses
+    np.testing.assert_allclose(cameras.world_from_cam, relative, atol=5e-3)
+    assert cameras.status == ("estimated",) * COUNT
+    before = long.encoded
+    assert long.cameras() is cameras and long.encoded == before
+    assert long.cameras(CameraOptions(references="chain")) is not cameras
+    cloud = long.point_cloud(frames=[1, 9], camera=9, size=(6, 8))
+    assert set(cloud.frames.tolist()) == {1, 9} and cloud.camera == 9
+    there = cloud.frames == 9
+    again = exact.query(*cloud.uv[there].T, 9, 9, 9).points
+    np.testing.assert_allclose(cloud.points[there], again, atol=0.02)
+
+
+def test_the_scene_has_every_frame_once_in_one_frame_and_unit(exact: ExactVideo) -> None:
+    video = cut(exact)
+    scene = video.scene(tracks="grid:5")
+    assert video.encoded == 3  # one pass
+    assert [view.name for view in scene.views] == [f"frame_{index:06d}" for index in range(COUNT)]
+    poses = exact.world.cameras.world_from_cam
+    found = np.stack([view.camera.world_from_cam for view in scene.views])
+    np.testing.assert_allclose(found, np.linalg.inv(poses[0]) @ poses, atol=5e-3)
+    for view in (scene.views[0], scene.views[LAST]):
+        pixels, depth = view.model_camera.project(view.points[view.mask])
+        rows, columns = np.nonzero(view.mask)
+        np.testing.assert_allclose(pixels, np.stack([columns, rows], -1), atol=0.02)
+        np.testing.assert_allclose(depth, view.depth[view.mask], rtol=1e-4)
+    assert scene.tracks is not None and scene.tracks.visible.any()
+    track, frame = np.nonzero(scene.tracks.visible)
+    for number in np.unique(frame):
+        rows = track[frame == number]
+        pixels, _ = scene.views[number].camera.project(scene.tracks.points[rows, number])
+        assert np.median(np.abs(pixels - scene.tracks.pixels[rows, number])) < 0.3
+    windows = scene.provenance.arguments["windows"]
+    assert isinstance(windows, list) and windows[1]["frames"] == [3, 7] and windows[1]["seam_error"] < 1e-4
+    with pytest.raises(InputError, match="first frame as its world"):
+        video.scene(reference=2)
+
+
+def test_what_cannot_be_joined_is_reported_and_nothing_goes_across(exact: ExactVideo) -> None:
+    video = cut(exact, blind=1)
+    assert [seam.failure is None for seam in video.seams] == [False, False]
+    assert "falls apart before frame 3 (seam 1)" in video.warnings[0] and "seam 2" in video.warnings[1]
+    cameras = video.cameras()
+    assert np.isfinite(cameras.world_from_cam[:3]).all() and np.isnan(cameras.world_from_cam[6:]).all((1, 2)).all()
+    assert cameras.status[0] == "estimated" and cameras.status[-1] == "failed"
+    tracks = video.tracks("grid:3")
+    assert tracks.known[:, :5].all() and not tracks.known[:, 5:].any() and not tracks.handed.any()
+    across = video.query(0.5, 0.5, 0, LAST, LAST)
+    assert across.confidence < 1e-5 and not across.visible
+    scene = video.scene(dynamic=False)
+    assert scene.views[-1].pose_status == "failed" and not scene.views[-1].mask.any()
+    assert scene.views[0].mask.any() and any("falls apart" in said for said in scene.warnings)
+    assert scene.tracks is not None and not scene.tracks.visible[:, 5:].any()
+
+
+def test_all_pixels_are_tracked_window_by_window(exact: ExactVideo) -> None:
+    video = cut(exact)
+    found, saving = video.all_tracks(cell=2)
+    rows, columns = 9, 12
+    covered = np.zeros((COUNT, rows, columns), bool)
+    track, frame = np.nonzero(found.visible)
+    column, row = np.floor((found.pixels[track, frame] + 0.5) / 2).astype(int).T
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    covered[frame[inside], row[inside], column[inside]] = True
+    x, y, t = (found.queries + np.array((0.5, 0.5, 0))).T
+    covered[t.astype(int), (y / 2).astype(int), (x / 2).astype(int)] = True
+    assert covered.mean() > 0.97  # a cell of an overlap may be seen by the earlier window's part of a track only
+    assert saving.tracks == len(found) and saving.factor > 1.5
+    assert video.encoded == 3 and found.handed.max() == 2
+
+
+def test_a_short_video_is_one_window(exact: ExactVideo) -> None:
+    whole = LongVideo(lambda window: Part(exact, window.start, window.stop), COUNT, SIZE, 20)
+    assert len(whole.windows) == 1 and whole.seams == () and whole.warnings == ()
+    found = whole.tracks("grid:3")
+    assert found.known.all() and not found.handed.any()
+    with pytest.raises(InputError, match="no camera 99"):
+        whole.point_cloud(camera=99)
