@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from exact_video import ExactVideo
 from moving_world import INSTANTS, moving_world
+from worldline import weights
 from worldline.cli import main
 from worldline.eval.video import methods
 from worldline.eval.video.methods import VideoMethod
 from worldline.eval.video.readers import sintel_files
+from worldline.models.config import D4rtConfig, MVDust3rConfig
+from worldline.models.d4rt import D4rt
+from worldline.models.mvdust3r import MVDust3r
 from worldline.worlds.truth.queries import Shots
 
 MINI = Path(__file__).parents[1] / "parity" / "data" / "video" / "metrics_tracks" / "tapvid3d_mini"
@@ -76,6 +81,38 @@ def test_a_model_is_run_and_its_results_kept(
     first, again = (json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8")) for name in ("first", "again"))
     for before, after in zip(first["summary"], again["summary"], strict=True):
         assert {**after, "method": "exact"} == before
+
+
+TINY = D4rtConfig(
+    clip_frames=4, image_size=(32, 32), encoder_dim=16, encoder_depth=2, encoder_heads=2, encoder_mlp_dim=32,
+    decoder_dim=16, decoder_depth=1, decoder_heads=2, decoder_mlp_dim=32,
+)  # fmt: skip
+
+
+def test_a_network_without_training_goes_through_windows_to_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """6 frames, clips of 4: nothing it says is right, but everything is measured and said."""
+    torch.manual_seed(0)
+    weights.save_model(D4rt(TINY), tmp_path / "tiny", card={"name": "tiny", "license": "Apache-2.0", "image_size": 32})
+    arguments = ("tapvid3d", MINI / "gt", "--model", tmp_path / "tiny", "--world", "--keep", tmp_path / "kept")
+    assert run(*arguments, "-o", tmp_path / "a.json") == 0
+    report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    tables = {(record["table"], record["method"], record["videos"]) for record in report["summary"]}
+    assert tables == {("tracks 3D", "tiny", 2), ("tracks world", "tiny", 1)}
+    again = ("tapvid3d", MINI / "gt", "--predictions", tmp_path / "kept" / "tiny", "-o", tmp_path / "b.json")
+    assert run(*again) == 0
+    scored = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))["summary"]
+    assert {**scored[0], "method": "tiny"} == report["summary"][0]
+    assert report["models"]["tiny"]["sha256"]
+
+
+def test_models_that_answer_no_queries_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    torch.manual_seed(0)
+    card = {"name": "still", "license": "Apache-2.0", "image_size": 32}
+    weights.save_model(MVDust3r(MVDust3rConfig.mini()), tmp_path / "still", card=card)
+    assert run("tapvid3d", MINI / "gt", "--model", tmp_path / "still") == 2
+    assert "still does not answer queries about videos" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

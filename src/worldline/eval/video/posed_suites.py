@@ -92,8 +92,7 @@ def score_posed(
     """All scores of one method on one sequence; ``place`` is data set, sequence, method."""
     scores = []
     if video.depths is not None and prediction.depth is not None:
-        for method, found in score_depth(prediction.depth, video.depth(), suite.rules, alignments).items():
-            scores.append(Score("depth", *place, method, asdict(found), weight=float(found.valid_pixels)))
+        scores += _score_depth(place, suite.rules, video.depth(), prediction.depth, alignments, notes)
     if suite.poses and video.world_from_cam is not None and prediction.world_from_cam is not None:
         scores += _score_poses(place, video.world_from_cam, prediction.world_from_cam, notes)
     if suite.clouds and prediction.cloud is not None:
@@ -128,6 +127,22 @@ def true_cloud(
     local = np.where(known, z, 0.0)[..., None] * np.einsum("tij,hwj->thwi", np.linalg.inv(lens), pixels)
     first = np.linalg.inv(poses[0]) @ np.where(np.isfinite(poses), poses, 0.0)
     return np.einsum("tij,thwj->thwi", first[:, :3, :3], local) + first[:, None, None, :3, 3], known
+
+
+def _score_depth(
+    place: tuple[str, str, str], rules: DepthRules, true: Float[np.ndarray, "t height width"],
+    found: Float[np.ndarray, "t h w"], alignments: Sequence[str], notes: list[str],
+) -> list[Score]:  # fmt: skip
+    """One row per alignment; a depth that cannot be aligned must not cost the other sequences."""
+    scores = []
+    for alignment in alignments:
+        try:
+            figures = score_depth(found, true, rules, [alignment])[alignment]
+        except InputError as error:
+            notes.append(f"{place[1]} is not in the means of {place[2]}, {alignment}: {error.cause}")
+            continue
+        scores.append(Score("depth", *place, alignment, asdict(figures), weight=float(figures.valid_pixels)))
+    return scores
 
 
 def _score_poses(

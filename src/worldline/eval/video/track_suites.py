@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +20,7 @@ from worldline.eval.video.tracks2d import RASTER, QueriedTracks, QueryMode, Trac
 from worldline.eval.video.tracks3d import Scaling, Tracks3D, score_tracks_3d
 from worldline.eval.video.world_tracks import score_world_tracks
 from worldline.files import replacing_file, reporting
+from worldline.scene.video.answers import AnswersQueries
 
 Progress = Callable[[int, int, str], None]  # videos done, videos, name of the next one
 _OURS = "predictions"  # name of the method whose results are files
@@ -157,10 +158,11 @@ def evaluate_tapvid(
         videos = list(tapvid.read_videos(path))
         for done, video in enumerate(videos):
             progress(done, len(videos), video.name)
+            encoded = {method.name: method.encode(video.frames) for method in sources.methods}
             for mode in modes:
                 queried = sample_queries(video.on_raster, video.visible, mode)
                 true = Tracks2D(queried.points, queried.visible)
-                for method, found in _tracks_2d(video, queried, mode, sources, report.notes):
+                for method, found in _tracks_2d(video, queried, mode, sources, encoded, report.notes):
                     scores = None if found is None else score_tracks_2d(found, true, queried.queries, mode)
                     figures = dict.fromkeys(_NAMES, 0.0) if scores is None else _floats(scores)
                     report.scores.append(Score("tracks 2D", path.stem, video.name, method, mode, figures))
@@ -169,26 +171,25 @@ def evaluate_tapvid(
 
 
 def _tracks_2d(
-    video: tapvid.TapVidVideo, queried: QueriedTracks, mode: QueryMode, sources: Sources, notes: list[str]
-) -> Iterator[tuple[str, Tracks2D | None]]:
-    shape = queried.visible.shape
+    video: tapvid.TapVidVideo, queried: QueriedTracks, mode: QueryMode, sources: Sources,
+    encoded: Mapping[str, AnswersQueries], notes: list[str],
+) -> Iterator[tuple[str, Tracks2D | None]]:  # fmt: skip
+    """(method, tracks) of a video; None where a prediction cannot be used."""
+    file = f"{video.name}.npz"
     if sources.predictions is not None:
-        path = sources.predictions / mode / f"{video.name}.npz"
-        places = [path, path.parent / path.name, sources.predictions / f"{video.name}.npz",
-                  sources.predictions / path.name]  # fmt: skip
+        places = [folder / name for folder in (sources.predictions / mode, sources.predictions)
+                  for name in (file, Path(file).name)]  # fmt: skip
         try:
-            yield _OURS, _read_tracks_2d(next((p for p in places if p.is_file()), path), shape)
+            yield _OURS, _read_tracks_2d(next((p for p in places if p.is_file()), places[0]), queried.visible.shape)
         except InputError as error:
             notes.append(f"{video.name} ({mode}) counts as 0: {error.cause}")
             yield _OURS, None
-        return
-    uvt = queried.queries[:, ::-1] / (RASTER, RASTER, 1)
-    for method in sources.methods:
-        found = find_tracks(method.encode(video.frames), uvt)
+    for name, answers in encoded.items():
+        found = find_tracks(answers, queried.queries[:, ::-1] / (RASTER, RASTER, 1))
         tracks = Tracks2D(found.uv.swapaxes(0, 1) * RASTER, found.visible.T)
         if sources.keep is not None:
-            _write_tracks_2d(sources.keep / method.name / mode / f"{video.name}.npz", tracks)
-        yield method.name, tracks
+            _write_tracks_2d(sources.keep / name / mode / file, tracks)
+        yield name, tracks
 
 
 def _read_tracks_2d(path: Path, shape: tuple[int, ...]) -> Tracks2D:
