@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from worldline.errors import InputError
 from worldline.geometry import Similarity
 from worldline.scene.scene import Scene, SceneView
 from worldline.scene.video.assembly import VideoSceneOptions
+from worldline.scene.video.long_occupancy import AllPixels
 from worldline.scene.video.relay import LongTracks, Relay, placed_points
 from worldline.scene.video.tracks import track_queries
 from worldline.scene.video.windows import owners
@@ -23,10 +24,12 @@ from worldline.types import Tracks
 if TYPE_CHECKING:
     from worldline.pipeline.video.windows import LongVideo
 
+MOST_TRACKS = 4096  # of a scene; files of tracks hold all
+
 
 def long_scene(
     video: LongVideo, options: VideoSceneOptions | None = None, *, size: tuple[int, int] | None = None,
-    progress: Callable[[int], None] | None = None, **choices: Any,
+    relay: Relay | AllPixels | None = None, progress: Callable[[int], None] | None = None, **choices: Any,
 ) -> Scene:  # fmt: skip
     """All frames of a long video as views of one scene, in their order; one pass through the windows.
 
@@ -35,6 +38,7 @@ def long_scene(
 
     Args:
         size: (height, width) of depth and points.
+        relay: tracks to take along instead of ``options.tracks``; they are those of the scene.
         progress: called with the number of every window that is done.
         choices: single fields of :class:`VideoSceneOptions`.
 
@@ -45,8 +49,7 @@ def long_scene(
     if options.reference != 0:
         raise InputError("A video of several windows has the first frame as its world.", "Leave reference at 0.")
     alone, started = replace(options, tracks=None), time.perf_counter()
-    relay = None
-    if options.tracks is not None:
+    if relay is None and options.tracks is not None:
         relay = Relay(track_queries(options.tracks, video), video.windows, video.original_size)
     answering = owners(video.windows)
     views: list[SceneView | None] = [None] * video.frame_count
@@ -94,34 +97,37 @@ def placed_view(view: SceneView, placement: Similarity, *, lost: bool = False) -
     )
 
 
-def scene_tracks(tracks: LongTracks, views: tuple[SceneView, ...]) -> Tracks:
-    """Tracks in the cameras of their moments -> the world of a scene; hidden in frames without a pose."""
-    poses = np.stack([view.camera.world_from_cam for view in views])
+def scene_tracks(tracks: LongTracks, views: tuple[SceneView, ...], most: int = MOST_TRACKS) -> Tracks:
+    """Tracks in the world of a scene, at most so many, spread over all; hidden in frames without a pose."""
+    rows = np.unique(np.linspace(0, len(tracks) - 1, min(len(tracks), most)).round().astype(np.int64))
     placed = np.array([view.pose_status != "failed" for view in views])
-    points = np.einsum("tij,ntj->nti", poses[:, :3, :3], tracks.points.astype(np.float64)) + poses[:, :3, 3]
-    kept = tracks.known & placed & np.isfinite(points).all(-1)
+    points = tracks.points[rows].astype(np.float64)
+    if tracks.camera is None:
+        poses = np.stack([view.camera.world_from_cam for view in views])
+        points = np.einsum("tij,ntj->nti", poses[:, :3, :3], points) + poses[:, :3, 3]
+    kept = tracks.known[rows] & placed & np.isfinite(points).all(-1)
     return Tracks(
         np.where(kept[..., None], points, 0).astype(np.float32),
-        tracks.pixels,
-        tracks.visible & kept,
-        start_colors(tracks, views),
+        tracks.pixels[rows],
+        tracks.visible[rows] & kept,
+        start_colors(tracks.queries[rows], views),
     )
 
 
-def start_colors(tracks: LongTracks, views: tuple[SceneView, ...]) -> UInt8[np.ndarray, "n 3"]:
-    """Colours of the pixels where tracks start."""
-    colors = np.zeros((len(tracks), 3), np.uint8)
-    frames = tracks.queries[:, 2].astype(np.int64)
+def start_colors(queries: Float64[np.ndarray, "n 3"], views: tuple[SceneView, ...]) -> UInt8[np.ndarray, "n 3"]:
+    """Colours of the pixels (x, y, frame) where tracks start."""
+    colors = np.zeros((len(queries), 3), np.uint8)
+    frames = queries[:, 2].astype(np.int64)
     for frame in np.unique(frames):
         rows = np.flatnonzero(frames == frame)
         view = views[frame]
-        x, y = np.rint(view.transform.to_model(tracks.queries[rows, :2])).astype(np.int64).T
+        x, y = np.rint(view.transform.to_model(queries[rows, :2])).astype(np.int64).T
         height, width = view.image.shape[:2]
         colors[rows] = view.image[y.clip(0, height - 1), x.clip(0, width - 1)]
     return colors
 
 
-def _finish(video: LongVideo, relay: Relay) -> None:
+def _finish(video: LongVideo, relay: Relay | AllPixels) -> None:
     """Tracks that start late go back to the windows before."""
     for number, window_video in video.walk(-1, lambda number: relay.waits_for(number, -1)):
         relay.visit(number, window_video, video.placement(number)[0], step=-1, joined=video.joined(number, -1))

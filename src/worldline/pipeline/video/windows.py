@@ -20,15 +20,8 @@ from worldline.scene.video.asking import check_frame, checked_queries, chosen_fr
 from worldline.scene.video.cameras import CameraOptions, VideoCameras
 from worldline.scene.video.cloud import CloudOptions, VideoCloud
 from worldline.scene.video.depth import DepthMaps
-from worldline.scene.video.occupancy import (
-    AllTracks,
-    AllTracksOptions,
-    Progress,
-    Saving,
-    all_tracks,
-    cell_grid,
-    mark_visited,
-)
+from worldline.scene.video.long_occupancy import AllPixels
+from worldline.scene.video.occupancy import AllTracksOptions, Progress, Saving
 from worldline.scene.video.relay import LongTracks, Relay, placed_points
 from worldline.scene.video.tracks import Frame, track_queries
 from worldline.scene.video.windows import (
@@ -205,7 +198,7 @@ class LongVideo:
         self.relay(relay)
         return relay.tracks()
 
-    def relay(self, relay: Relay) -> None:
+    def relay(self, relay: Relay | AllPixels) -> None:
         """Send tracks through all windows that they reach, forwards and backwards."""
         for step in (1, -1):
             known = len(self._seams) == len(self.windows) - 1
@@ -218,31 +211,14 @@ class LongVideo:
         return seam is not None and seam.failure is None
 
     def all_tracks(
-        self, options: AllTracksOptions | None = None, *, progress: Progress | None = None, **choices: Any
-    ) -> tuple[LongTracks, Saving]:
-        """Every pixel of every frame on a track; see :func:`worldline.scene.video.occupancy.all_tracks`.
-
-        Window by window: tracks that are handed over come first, new ones start in cells that those leave open. Tracks
-        are not followed back into windows before the one that they start in.
-        """
-        options = replace(options or AllTracksOptions(), **{**choices, "camera": None})
-        rows, columns = cell_grid(self.original_size, options.cell)
-        relays: list[Relay] = []
-        rounds = asked = unseen = brute = 0
-        for number, video in self.walk():
-            window, placement = self.windows[number], self.placement(number)[0]
-            visited = np.zeros((len(window), rows, columns), np.bool_)
-            for relay in relays:
-                relay.visit(number, video, placement, joined=self.joined(number, 1))
-                part = slice(window.start, window.stop)
-                mark_visited(visited, relay.uv[:, part], relay.visibility[:, part] * relay.known[:, part], options)
-            found = all_tracks(video, options, visited=visited, progress=progress)
-            relays.append(self._started(number, found, placement))
-            rounds, unseen = rounds + found.saving.rounds, unseen + found.saving.unseen
-            asked, brute = asked + found.saving.queries, brute + rows * columns * len(window) ** 2
-        tracks = _together([relay.tracks() for relay in relays])
-        asked += sum(relay.asked for relay in relays)
-        return tracks, Saving(len(tracks), asked, brute, rounds, unseen)
+        self, options: AllTracksOptions | None = None, *, frame: Frame = "camera", progress: Progress | None = None,
+        **choices: Any,
+    ) -> tuple[LongTracks, Saving]:  # fmt: skip
+        """Every pixel of every frame on a track; see :class:`worldline.scene.video.long_occupancy.AllPixels`."""
+        chosen, world = replace(options or AllTracksOptions(), **choices), frame == "world"
+        pixels = AllPixels(self.windows, self.original_size, chosen, world=world, progress=progress)
+        self.relay(pixels)
+        return pixels.tracks(), pixels.saving
 
     def point_cloud(
         self, options: CloudOptions | None = None, *, frames: Sequence[int] | int | None = None, camera: int = 0,
@@ -286,19 +262,6 @@ class LongVideo:
                 both = self._edges.pop((seam, "earlier")), self._edges.pop((seam, "later"))
                 self._seams[seam] = join_known(*both, self.options)
 
-    def _started(self, number: int, found: AllTracks, placement: Similarity) -> Relay:
-        """Tracks that a window has found, ready to go on."""
-        window = self.windows[number]
-        queries = found.queries + np.array((0, 0, window.start))
-        relay = Relay(queries, self.windows, self.original_size)
-        size = np.array(self.original_size[::-1], np.float32)
-        zeros = np.zeros_like(found.points)
-        answers = VideoAnswers(
-            found.points, (found.pixels + np.float32(0.5)) / size, found.visibility, zeros, zeros, found.confidence
-        )
-        relay.start(number, np.arange(len(queries)), answers, placement)
-        return relay
-
     def _merged(self, found: list[VideoCameras]) -> VideoCameras:
         """Cameras of all windows in one frame."""
         import torch
@@ -330,13 +293,6 @@ class LongVideo:
             distortion=found[0].distortion,
             warnings=tuple(dict.fromkeys((*self.warnings, *(said for each in found for said in each.warnings)))),
         )
-
-
-def _together(parts: Sequence[LongTracks]) -> LongTracks:
-    """Tracks of several relays, one after the other."""
-    names = ("points", "pixels", "visibility", "confidence", "queries", "known", "handed")
-    joined = {name: np.concatenate([getattr(each, name) for each in parts]) for name in names}
-    return LongTracks(**joined, camera=None)
 
 
 def _joined_clouds(parts: Sequence[VideoCloud], camera: int) -> VideoCloud:
