@@ -247,6 +247,7 @@ def write_point_odyssey(
     lost = np.zeros(tracks.visible.shape, bool)
     lost[-1, 0] = True
     world[lost], pixels[lost] = np.inf, np.nan
+    world[-1, 1] = -np.inf  # although it is said to be valid
     save = np.savez_compressed if compressed else np.savez
     save(
         home / "anno.npz",

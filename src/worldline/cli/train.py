@@ -55,6 +55,9 @@ class Train:
     """Kinds of worlds with weights, like rooms=2,objects=1. Default: the recipe's."""
     corrupt: str | None = None
     """Stream recipes: errors of the depth that is learned from, like bias=0.1,holes=0.2. Default: none, exact depth."""
+    data: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """D4RT recipes: recorded clips beside the rendered ones, as KIND:FOLDER or KIND:FOLDER=WEIGHT; may be repeated.
+    Rendered clips have the weight 1, worlds=0 leaves them out. docs/video_data.md lists the kinds."""
     pool: str | None = None
     """Folder of rendered scenes; "none" renders every scene when it is needed. Default: OUT/pool, where recipes
     have one."""
@@ -137,12 +140,25 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
         if recipe.kind != "stream":
             raise InputError("--corrupt is for stream recipes.", "Leave it away, or take a recipe like driv3r-mini.")
         changes["corrupt"] = arguments.corrupt
+    if arguments.data:
+        changes |= mixed(arguments.data, recipe)
     if arguments.pool is not None:
         changes["pool"] = None if arguments.pool == "none" else Path(arguments.pool)
     if not arguments.dry_run:
         changes["device"] = choose_device(arguments.device or recipe.device)
         changes.setdefault("layouts", offered(recipe))
     return replace(recipe, **changes)
+
+
+def mixed(data: tuple[str, ...], recipe: TrainRecipe) -> dict[str, Any]:
+    """Changes of a recipe that learns from recorded clips, too; without rendered ones it needs no pool."""
+    from worldline.errors import InputError
+    from worldline.train.clips.mixture import parse_data, worlds_weight
+
+    if recipe.kind != "clip":
+        raise InputError("--data is for D4RT recipes.", "Leave it away, or take a recipe like d4rt-mini.")
+    parts = parse_data(data)
+    return {"data": parts} | ({} if worlds_weight(parts) else {"pool": None, "validation_pool": None})
 
 
 def check_use(arguments: Train, recipe: TrainRecipe) -> None:

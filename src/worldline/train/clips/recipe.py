@@ -10,6 +10,7 @@ from worldline.train.clips.batches import ClipOptions, CropOptions
 from worldline.train.clips.clips import FRAMES, check_filmed
 from worldline.train.clips.colors import ColorOptions
 from worldline.train.clips.losses import LossWeights
+from worldline.train.clips.mixture import Data, check_data
 from worldline.train.clips.queries import QueryOptions
 from worldline.train.recipes import Stage, TrainRecipe
 
@@ -53,10 +54,12 @@ class ClipRecipe(TrainRecipe):
     largest_stride: int = 4  # between the frames of a clip
     reverse: float = 0.5  # share of the clips that run backwards in time
     validation_views: int = FRAMES  # frames
+    data: Data = ()  # recorded clips: (kind, folder, weight), see worldline.train.clips.mixture; rendered ones weigh 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_filmed(self.layouts)
+        check_data(self.data)
         config, longest = self.network_config(), max(stage.views[1] for stage in self.stages)
         if longest > config.clip_frames:
             raise InputError(

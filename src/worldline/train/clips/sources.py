@@ -10,6 +10,7 @@ import numpy as np
 
 from worldline.train import data
 from worldline.train.clips.clips import Clip, load_clip, render_clip
+from worldline.train.clips.mixture import MixedClips
 from worldline.train.clips.recipe import ClipRecipe
 from worldline.train.produce import layout_of
 from worldline.train.sources import ATTEMPTS, Pool, Source
@@ -17,7 +18,10 @@ from worldline.train.sources import ATTEMPTS, Pool, Source
 
 def open_clips(recipe: ClipRecipe) -> Source[Clip]:
     """The source that a recipe names."""
-    return RenderedClips(recipe) if recipe.pool is None else ClipPool(recipe)
+    rendered: Source[Clip] = RenderedClips(recipe) if recipe.pool is None else ClipPool(recipe)
+    if not recipe.data:
+        return rendered
+    return MixedClips(rendered, recipe.data, recipe.scene_views, recipe.largest_stride)
 
 
 class ClipPool(Pool[Clip]):

@@ -50,7 +50,6 @@ def open_clips(
     *,
     frames: int = FRAMES,
     strides: tuple[int, int] = STRIDES,
-    longest: int | None = None,
 ) -> ClipWindows:
     """Clips of a data set on disk, window by window.
 
@@ -59,8 +58,6 @@ def open_clips(
         folder: where the data set was unpacked, or a part of it.
         frames: length of the windows.
         strides: fewest and most frames of the data set from one frame of a clip to the next.
-        longest: pixels that the longer side of the images may not fall below when they are reduced, by an odd factor;
-            None keeps their size.
 
     Raises:
         InputError: unknown kind, no such data there, or no video long enough.
@@ -69,4 +66,4 @@ def open_clips(
         choices = "; ".join(f"{name} ({reader.says})" for name, reader in READERS.items())
         raise InputError(f"There is no reader of {kind!r}.", f"Choose one of: {choices}.")
     place = Path(folder)
-    return ClipWindows(kind, place, READERS[kind].find(place), frames=frames, strides=strides, longest=longest)
+    return ClipWindows(kind, place, READERS[kind].find(place), frames=frames, strides=strides)

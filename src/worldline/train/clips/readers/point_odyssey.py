@@ -91,12 +91,13 @@ class Odyssey(VideoSequence):
     def tracks(self, index: Int[np.ndarray, "frame"], height: int, width: int) -> ClipTracks:
         rows = self.numbers[index]
         raw = self._array("trajs_3d", rows).astype(np.float64)
-        finite = np.isfinite(raw).all(-1)
+        finite = np.asarray(np.isfinite(raw).all(-1))
         seen, valid = self._seen(rows)
         world, valid = self.convention.points(np.where(finite[..., None], raw, 0.0)), valid & finite
         pixels, front = projected(world, *self.cameras(index, height, width))
         inside = front & (pixels >= -0.5).all(-1) & (pixels <= np.array([width, height]) - 0.5).all(-1)
-        kept = valid.any(0)
+        kept = np.asarray(valid.any(0))
+        kept[:1] |= not kept.any()  # no tracks at all would mean that nothing moves
         visible = seen & valid & inside
         return ClipTracks(world[:, kept].swapaxes(0, 1).astype(np.float32), visible[:, kept].T, valid[:, kept].T)
 
@@ -154,8 +155,9 @@ class Odyssey(VideoSequence):
         """Which points are seen, and which are known, at frames."""
         if "visibilities" in self._names and "visibs" not in self._names:
             codes = self._array("visibilities", rows)
-            return codes == 1, codes < 2
-        return self._array("visibs", rows) > 0.5, self._array("valids", rows) > 0.5
+            return np.asarray(codes == 1), np.asarray(codes < 2)
+        seen, valid = (self._array(name, rows).astype(bool) for name in ("visibs", "valids"))
+        return seen, valid
 
 
 def centers(intrinsics: Float[np.ndarray, "frame 3 3"], height: int, width: int) -> Float[np.ndarray, "frame 3 3"]:

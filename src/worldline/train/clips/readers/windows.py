@@ -32,12 +32,11 @@ class ClipWindows:
         *,
         frames: int = FRAMES,
         strides: tuple[int, int] = STRIDES,
-        longest: int | None = None,
     ) -> None:
         """See :func:`worldline.train.clips.readers.open_clips`."""
         if frames < 1 or not 1 <= strides[0] <= strides[1]:
             raise InputError(f"Windows of {frames} frames with strides {strides}.", "Give 1 or more, strides rising.")
-        self.kind, self.folder, self.frames, self.strides, self.longest = kind, folder, frames, strides, longest
+        self.kind, self.folder, self.frames, self.strides = kind, folder, frames, strides
         self.sequences = [each for each in sequences if len(each) > (frames - 1) * strides[0]]
         if not self.sequences:
             most = max((len(each) for each in sequences), default=0)
@@ -51,8 +50,12 @@ class ClipWindows:
     def __len__(self) -> int:
         return len(self.sequences)
 
-    def draw(self, rng: np.random.Generator) -> Clip:
+    def draw(self, rng: np.random.Generator, longest: int | None = None) -> Clip:
         """One window, a function of the generator and the files.
+
+        Args:
+            longest: pixels that the longer side of the images may not fall below when they are reduced, by an odd
+                factor; None keeps their size.
 
         Raises:
             InputError: a file of the window is missing or damaged; it is named.
@@ -67,7 +70,7 @@ class ClipWindows:
             stride = int(rng.integers(self.strides[0], most + 1))
             start = int(rng.integers(len(usable) - (self.frames - 1) * stride))
             window = usable[start : start + (self.frames - 1) * stride + 1 : stride]
-            return self.sequences[place].read(window.tolist(), self.longest)
+            return self.sequences[place].read(window.tolist(), longest)
         raise InputError(
             f"{_TRIES} videos of {self.folder} in a row have too few frames with a camera.",
             "Ask for fewer frames or smaller strides.",
