@@ -159,9 +159,10 @@ class D4rt(nn.Module):
                 "Stack RGB frames in [0, 1] of equal size.",
             )
         count, (height, width) = frames.shape[1], frames.shape[-2:]
-        if not 1 <= count <= config.clip_frames:
+        least = config.patch[0] if config.drop_odd_frame else 1
+        if not least <= count <= config.clip_frames:
             raise InputError(
-                f"The clip has {count} frames, this network takes 1 to {config.clip_frames}.",
+                f"The clip has {count} frames, this network takes {least} to {config.clip_frames}.",
                 "Split the video into overlapping windows, as EncodedVideo does.",
             )
         slices = math.ceil(count / config.patch[0])
