@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from worldline.pipeline.memory import MemoryPlan
     from worldline.pipeline.stream import StreamOptions, StreamSession
     from worldline.pipeline.video import EncodedVideo, EncodeOptions
+    from worldline.pipeline.video.windows import LongVideo
     from worldline.scene import Scene
 
 log = logging.getLogger("worldline")
@@ -158,8 +159,10 @@ class Reconstructor:
     def encode(
         self, video: Any, options: EncodeOptions | None = None, *, intrinsics: Any = None, poses: Any = None,
         **choices: Any,
-    ) -> EncodedVideo:  # fmt: skip
+    ) -> EncodedVideo | LongVideo:  # fmt: skip
         """A video in the memory of a network that answers queries (D4RT): depth, cameras, tracks and more, on demand.
+
+        A video longer than the network's clips goes through it in overlapping windows; nothing is known of its cameras.
 
         Args:
             video: file, folder or list of photos in order, or array ``[T, H, W, 3]`` uint8.
@@ -170,14 +173,10 @@ class Reconstructor:
         Raises:
             InputError: the model answers no queries, or the video cannot be used.
         """
-        from worldline.models.d4rt import D4rt
-        from worldline.pipeline.video import EncodeOptions, encode_video
+        from worldline.pipeline.video.encoded import EncodeOptions, encode_any
 
-        if not isinstance(self.network, D4rt):
-            raise InputError(f"{self.name} answers no queries.", "Load d4rt-mini, or a D4RT checkpoint.")
         chosen = with_choices(options or EncodeOptions(), choices)
-        record = provenance(self, chosen, {})
-        return encode_video(self.network, video, chosen, intrinsics=intrinsics, poses=poses, provenance=record)
+        return encode_any(self, video, chosen, intrinsics=intrinsics, poses=poses)
 
     @property
     def own(self) -> bool:

@@ -15,6 +15,7 @@ from jaxtyping import Float64, UInt8
 
 from worldline.errors import InputError, MemoryPlanError
 from worldline.models.d4rt import D4rt, Memory, Queries
+from worldline.pipeline.finish import provenance as provenance_of
 from worldline.pipeline.single_pass import with_choices
 from worldline.pipeline.video.frames import PREVIEW, Footage, collect, open_footage, squashed_views
 from worldline.pipeline.video.plan import LEAST_CHUNK, plan_video
@@ -38,6 +39,7 @@ from worldline.types import Provenance
 
 if TYPE_CHECKING:
     from worldline.pipeline.single_pass import ReconstructOptions, Reconstructor
+    from worldline.pipeline.video.windows import LongVideo
     from worldline.scene import Scene
 
 log = logging.getLogger("worldline")
@@ -127,7 +129,7 @@ class EncodedVideo:
                 continue
             start += chunk
         joined = [np.concatenate([piece[index] for piece in pieces]) for index in range(6)] if pieces else _nothing()
-        return VideoAnswers(*(values.reshape(*shape, *values.shape[1:]) for values in joined))
+        return VideoAnswers(*(values.reshape((*shape, *values.shape[1:])) for values in joined))
 
     def depth(self, *, frames: Sequence[int] | int | None = None, size: tuple[int, int] | None = None) -> DepthMaps:
         """Depth of frames at any resolution; see :func:`worldline.scene.video.depth.depth_maps`."""
@@ -266,9 +268,9 @@ def encode_video(
     count, longest = len(footage), network.config.clip_frames
     if count > longest:
         raise InputError(
-            f"The video has {count} frames, {'and' if options.fps is None else 'at this rate, and'} the network takes "
-            f"{longest} at once.",
-            f"Take fewer: max_frames={longest}, with spread=True from the whole video, or a lower fps.",
+            f"The video has {count} frames, the network takes {longest} at once.",
+            f"Take fewer (max_frames={longest}, with spread=True from the whole video, or a lower fps); without known "
+            "cameras, a longer video goes through windows (pipeline.video.long.open_long).",
         )
     lens = None if intrinsics is None else check_intrinsics(intrinsics, count)
     check_poses(poses, count)
@@ -292,6 +294,24 @@ def encode_video(
     )  # fmt: skip
 
 
+def encode_any(
+    model: Reconstructor, source: Any, options: EncodeOptions, *, intrinsics: Any = None, poses: Any = None
+) -> EncodedVideo | LongVideo:
+    """What ``Reconstructor.encode`` does: one clip where the video fits, else windows.
+
+    Raises:
+        InputError: the model answers no queries; known cameras of a video that needs windows.
+    """
+    network = _answering(model)
+    footage = open_footage(source, fps=options.fps, max_frames=options.max_frames, spread=options.spread)
+    if len(footage) > network.config.clip_frames and intrinsics is None and poses is None:
+        from worldline.pipeline.video.long import open_long  # looks this module up
+
+        return open_long(model, footage, options)
+    record = provenance_of(model, options, {})
+    return encode_video(network, footage, options, intrinsics=intrinsics, poses=poses, provenance=record)
+
+
 def reconstruct_video(
     model: Reconstructor, video: Any, options: ReconstructOptions, *, intrinsics: Any = None, poses: Any = None
 ) -> Scene:
@@ -300,17 +320,25 @@ def reconstruct_video(
     Raises:
         InputError: as :func:`encode_video`.
     """
-    longest: int = model.network.config.clip_frames  # type: ignore[union-attr, assignment]
-    most = min(options.max_views or longest, longest)
-    encoded = model.encode(
-        video, fps=options.fps, max_frames=most, spread=True, memory_limit=options.memory_limit, intrinsics=intrinsics,
-        poses=poses,
+    network = _answering(model)
+    longest = network.config.clip_frames
+    reading = EncodeOptions(
+        fps=options.fps, max_frames=min(options.max_views or longest, longest), spread=True,
+        memory_limit=options.memory_limit,
     )  # fmt: skip
+    record = provenance_of(model, options, {})
+    encoded = encode_video(network, video, reading, intrinsics=intrinsics, poses=poses, provenance=record)
     size = None if options.size is None else moderate_size(encoded.original_size, options.size)
     return encoded.scene(
         size=size, reference=options.reference, confidence_percent=options.confidence_percent,
         intrinsics=IntrinsicsOptions(shared=options.shared_focal),
     )  # fmt: skip
+
+
+def _answering(model: Reconstructor) -> D4rt:
+    if not isinstance(model.network, D4rt):
+        raise InputError(f"{model.name} answers no queries.", "Load d4rt-mini, or a D4RT checkpoint.")
+    return model.network
 
 
 def _encoded(
