@@ -20,7 +20,7 @@ CONFIGS = {
     "open": replace(D4rtConfig.open(8), **SIZES),
     "mini": replace(D4rtConfig.mini(), **SIZES),
 }
-FLOAT_NOISE = 1e-5  # of answers of order one
+FLOAT_NOISE = 1e-5
 
 
 @cache
@@ -53,9 +53,12 @@ def chosen(queries: Queries, rows: torch.Tensor) -> Queries:
 
 
 def difference(first: Answers, second: Answers) -> float:
-    """Largest of all outputs."""
-    parts = ((getattr(first, name) - getattr(second, name)).abs().max() for name in Answers.__annotations__)
-    return float(torch.stack(list(parts)).max())
+    """Largest of all outputs, relative where they are larger than 1: some lengths grow exponentially."""
+    return max(_difference(getattr(first, name), getattr(second, name)) for name in Answers.__annotations__)
+
+
+def _difference(first: torch.Tensor, second: torch.Tensor) -> float:
+    return float((first - second).abs().max() / first.abs().max().clamp_min(1))
 
 
 def rows_of(answers: Answers, rows: torch.Tensor) -> Answers:
