@@ -11,6 +11,7 @@ VERBS = {
     "demo": "reconstruct bundled photos with the embedded weights and say how to look at the result",
     "reconstruct": "photos or a video -> a 3D scene (points, cameras), in one forward pass",
     "stream": "the log of a camera rig -> a 4D scene, step by step: points, poses, what moves",
+    "track": "a video -> depth, cameras and the tracks of its points, in 2D and 3D",
     "export": "write a saved scene as GLB, PLY, Gaussians, COLMAP, nerfstudio, TUM, NPZ, depth PNG",
     "models": "list, get, convert, verify and describe weights",
     "worlds": "write procedural data sets with exact ground truth",
