@@ -5,6 +5,7 @@ They are written from the publishers' descriptions, apart from the readers, so t
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 import zlib
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
@@ -111,20 +113,25 @@ def quaternion(rotations: np.ndarray) -> np.ndarray:
     return Rotation.from_matrix(rotations).as_quat()[..., [3, 0, 1, 2]]
 
 
-def write_tartanair(root: Path, video: Film) -> Path:
-    """environment/environment/Easy/P000"""
-    home = root / "abandoned" / "Easy" / "P000"
-    images, depths = folder(home / "image_left"), folder(home / "depth_left")
+def write_tartanair(root: Path, video: Film, *, second: bool = False) -> Path:
+    """A trajectory as TartanAir stores it, or as TartanAir V2 does."""
+    home, camera = root / "abandoned" / "Easy" / "P000", "lcam_front" if second else "left"
+    images, depths = folder(home / f"image_{camera}"), folder(home / f"depth_{camera}")
     lines = []
     for t, image in enumerate(video.images):
-        Image.fromarray(image).save(images / f"{t:06d}_left.png")
-        np.save(
-            depths / f"{t:06d}_left_depth.npy", np.where(video.depth[t] > 0, video.depth[t], 1e4).astype(np.float32)
-        )
+        Image.fromarray(image).save(images / f"{t:06d}_{camera}.png")
+        depth = np.where(video.depth[t] > 0, video.depth[t], 1e4).astype("<f4")
+        if second:
+            blue, green, red, opacity = np.moveaxis(depth[..., None].view(np.uint8), -1, 0)
+            Image.fromarray(np.stack([red, green, blue, opacity], -1), "RGBA").save(
+                depths / f"{t:06d}_{camera}_depth.png"
+            )
+        else:
+            np.save(depths / f"{t:06d}_{camera}_depth.npy", depth)
         pose = FORWARD @ video.world_from_cam[t] @ np.linalg.inv(FORWARD)  # world and camera, both NED
         x, y, z, w = Rotation.from_matrix(pose[:3, :3]).as_quat()
         lines.append(" ".join(f"{value:.9g}" for value in (*pose[:3, 3], x, y, z, w)))
-    (home / "pose_left.txt").write_text("\n".join(lines) + "\n")
+    (home / f"pose_{camera}.txt").write_text("\n".join(lines) + "\n")
     return root
 
 
@@ -254,4 +261,50 @@ def write_point_odyssey(
         trajs_3d=world.astype(np.float32), trajs_2d=pixels.astype(np.float32), visibs=tracks.visible & ~lost,
         valids=~lost, intrinsics=intrinsics, extrinsics=SWITCH @ cam_from_world if blender else cam_from_world,
     )  # fmt: skip
+    return root
+
+
+def write_dynamic_replica(
+    root: Path, video: Film, tracks: PointTracks, *, isotropic: bool = True, above: bool = True, noise: float = 0.0
+) -> Path:
+    """A split with one sequence; the right camera has no trajectories."""
+    split, name = folder(root / "valid"), "009850-3_obj_source"
+    height, width = video.size
+    half = np.array([width, height]) / 2
+    unit = half.min() if isotropic else half
+    entries = []
+    for t, image in enumerate(video.images):
+        paths = {
+            part: f"{name}_left/{part}/{name}-{t:04d}.{kind}"
+            for part, kind in (("images", "png"), ("depths", "geometric.png"), ("trajectories", "pth"))
+        }
+        for path in paths.values():
+            folder((split / path).parent)
+        Image.fromarray(image).save(split / paths["images"])
+        Image.fromarray(video.depth[t].astype(np.float16).view(np.uint16)).save(split / paths["depths"])
+        values = {
+            "traj_3d_world": tracks.world[t].astype(np.float32),
+            "traj_2d": np.pad(tracks.pixel[t] + 0.5 + noise, ((0, 0), (0, 1))).astype(np.float32),
+            "verts_inds_vis": tracks.visible[t],
+            "img": image,
+        }
+        torch.save({key: torch.from_numpy(value) for key, value in values.items()}, split / paths["trajectories"])
+        view_from_world = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.linalg.inv(video.world_from_cam[t])
+        k = video.intrinsics[t]
+        viewpoint = {
+            "R": view_from_world[:3, :3].T.tolist(),
+            "T": view_from_world[:3, 3].tolist(),
+            "focal_length": (np.diagonal(k)[:2] / unit).tolist(),
+            "principal_point": ((half - k[:2, 2] - 0.5) / unit).tolist(),
+            "intrinsics_format": "ndc_isotropic" if isotropic else "ndc_norm_image_bounds",
+        }
+        for camera in ("left", "right"):
+            entries.append({
+                "sequence_name": name, "frame_number": t, "frame_timestamp": t / 30, "camera_name": camera,
+                "image": {"path": paths["images"], "size": [height, width]},
+                "depth": {"path": paths["depths"], "scale_adjustment": 1.0}, "viewpoint": viewpoint,
+                "trajectories": {"path": paths["trajectories"]} if camera == "left" else None,
+            })  # fmt: skip
+    with gzip.open((root if above else split) / "frame_annotations_valid.jgz", "wt", encoding="utf-8") as file:
+        json.dump(entries[::-1], file)
     return root

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 import formats_video
@@ -88,13 +89,28 @@ def check_normals(clip: Clip, video: Film, degrees: float, known: float) -> None
     assert np.percentile(np.degrees(np.arccos(np.clip(cosine, -1, 1))), 98) < degrees
 
 
+def check_tracks(clip: Clip, tracks: PointTracks, frames: list[int], valid: np.ndarray) -> None:
+    """Trajectories in the frames of the cameras and on the images."""
+    ours = clip.tracks
+    assert ours is not None and ours.world.shape == (60, 3, 3)
+    np.testing.assert_array_equal(ours.valid, valid)
+    np.testing.assert_array_equal(ours.visible, tracks.visible[frames].T & valid)
+    for b, target in enumerate(frames):
+        local = (ours.world[:, b] - clip.world_from_cam[b, :3, 3]) @ clip.world_from_cam[b, :3, :3]
+        np.testing.assert_allclose(local[valid[:, b]], tracks.position[target][valid[:, b]], atol=1e-4)
+        good = valid[:, b] & (tracks.position[target][:, 2] > 0.3)
+        pixel = (local[good] / local[good, 2:]) @ clip.intrinsics[b].T
+        assert np.linalg.norm(pixel[:, :2] - tracks.pixel[target][good], axis=1).max() < 0.1
+
+
 def check_images(clip: Clip, video: Film) -> None:
     assert np.abs(clip.images.astype(int) - video.images).mean() < 2.0
     assert clip.images.dtype == np.uint8
 
 
-def test_tartanair_is_ned_and_centered(video: Film, tmp_path: Path) -> None:
-    clip = read("tartanair", formats_video.write_tartanair(tmp_path, video))
+@pytest.mark.parametrize("second", [False, True], ids=["first", "V2"])
+def test_tartanair_is_ned_and_centered(video: Film, tmp_path: Path, second: bool) -> None:
+    clip = read("tartanair", formats_video.write_tartanair(tmp_path, video, second=second))
     np.testing.assert_array_equal(clip.images, video.images)
     check_points(clip, video, moves=False)
     check_normals(clip, video, 2.0, 0.7)
@@ -173,18 +189,34 @@ def test_point_odyssey_in_both_conventions(video: Film, tracks: PointTracks, tmp
     clip = read("pointodyssey", root, frames)
     check_points(clip, video, frames, moves=False)
     check_normals(read("pointodyssey", root), video, 2.0, 0.95)
-    ours = clip.tracks
-    assert ours is not None and ours.world.shape == (60, 3, 3)
     valid = np.ones((60, 3), bool)
     valid[:2, 2] = False
-    np.testing.assert_array_equal(ours.valid, valid)
-    np.testing.assert_array_equal(ours.visible, tracks.visible[frames].T & valid)
-    for b, target in enumerate(frames):
-        local = (ours.world[:, b] - clip.world_from_cam[b, :3, 3]) @ clip.world_from_cam[b, :3, :3]
-        np.testing.assert_allclose(local[valid[:, b]], tracks.position[target][valid[:, b]], atol=1e-4)
-        good = valid[:, b] & (tracks.position[target][:, 2] > 0.3)
-        pixel = (local[good] / local[good, 2:]) @ clip.intrinsics[b].T
-        assert np.linalg.norm(pixel[:, :2] - tracks.pixel[target][good], axis=1).max() < 0.1
+    check_tracks(clip, tracks, frames, valid)
+
+
+@pytest.mark.parametrize("isotropic", [False, True])
+def test_dynamic_replica_has_pytorch3d_cameras(
+    video: Film, tracks: PointTracks, tmp_path: Path, isotropic: bool
+) -> None:
+    root = formats_video.write_dynamic_replica(tmp_path, video, tracks, isotropic=isotropic, above=isotropic)
+    frames = [1, 2, 4]
+    clip = read("dynamicreplica", root, frames)
+    np.testing.assert_array_equal(clip.images, video.images[frames])
+    np.testing.assert_allclose(clip.times, np.array(frames) / 30)
+    check_points(clip, video, frames, moves=False)
+    check_normals(clip, video.choose(frames), 2.0, 0.5)
+    check_tracks(clip, tracks, frames, np.ones((60, 3), bool))
+
+
+def test_dynamic_replica_refuses_cameras_that_do_not_fit_and_files_with_code(
+    video: Film, tracks: PointTracks, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="does not fall onto traj_2d"):
+        read("dynamicreplica", formats_video.write_dynamic_replica(tmp_path, video, tracks, noise=4.0))
+    for path in tmp_path.rglob("*.pth"):
+        torch.save({"traj_3d_world": Path("x")}, path)
+    with pytest.raises(InputError, match=r"\.pth cannot be read \(it holds more than tensors"):
+        read("dynamicreplica", tmp_path)
 
 
 def test_point_odyssey_refuses_cameras_that_do_not_fit(video: Film, tracks: PointTracks, tmp_path: Path) -> None:

@@ -37,7 +37,8 @@ class Reader:
 READERS: dict[str, Reader] = {
     "kubric": Reader("kubric", "Kubric and MOVi scenes: frames with metadata.json, rigid things"),
     "pointodyssey": Reader("point_odyssey", "PointOdyssey sequences: frames with anno.npz, deforming things"),
-    "tartanair": Reader("tartanair", "TartanAir trajectories, still"),
+    "dynamicreplica": Reader("dynamic_replica", "Dynamic Replica sequences with trajectories, deforming things"),
+    "tartanair": Reader("tartanair", "TartanAir (V2) trajectories, still"),
     "vkitti": Reader("vkitti", "Virtual KITTI 2 drives, rigid vehicles"),
     "rgbd": Reader("rgbd", "ScanNet-like RGB-D recordings with poses, still"),
     "pool": Reader("pool", "clips that a training rendered"),

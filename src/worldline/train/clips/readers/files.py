@@ -144,18 +144,19 @@ def numbered(folder: Path, pattern: str) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def folders_with(root: Path, marker: str, depth: int = 3) -> list[Path]:
-    """Folders that hold ``marker``, the given one itself or at most ``depth`` levels below it, in order.
+def folders_with(root: Path, *markers: str, depth: int = 3) -> list[Path]:
+    """Folders that hold one of some files or folders: ``root`` itself or at most ``depth`` levels below it, in order.
 
     Raises:
         InputError: no such folder, or none in it.
     """
     if not root.is_dir():
         raise InputError(f"{root} is not a folder.", "Name the folder into which the data set was unpacked.")
-    found = {path.parent for level in range(depth + 1) for path in root.glob("*/" * level + marker)}
+    levels = ["*/" * level for level in range(depth + 1)]
+    found = {path.parent for level in levels for marker in markers for path in root.glob(level + marker)}
     if not found:
         raise InputError(
-            f"{root} has no {marker} in itself or {depth} levels below.",
+            f"{root} has no {' or '.join(markers)} in itself or {depth} levels below.",
             "Name the folder into which the data set was unpacked; docs/video_data.md shows what it must look like.",
         )
     return sorted(found)

@@ -34,11 +34,11 @@ from worldline.train.clips.readers.files import (
 )  # fmt: skip
 from worldline.train.clips.readers.sequence import Frame, VideoSequence
 from worldline.train.clips.readers.surfaces import NormalCode, normals_of_depth
+from worldline.train.clips.readers.trajectories import CLOSE, clip_tracks, misfit
 
 RATE = 30.0
 _FAR = 65535  # the sky
 _METRES = 1000.0 / _FAR
-_CLOSE = 1.5  # pixels between trajs_2d and the projections of trajs_3d, in the median
 _UPRIGHT = np.array([[1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, 1.0, 0, 0], [0, 0, 0, 1.0]])  # y up from z up, about x
 _ARCHIVES = ("anno.npz", "annotations.npz")
 
@@ -58,7 +58,10 @@ class Convention:
 
     def points(self, points: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
         """Points of trajectories in the world of the cameras."""
-        return points @ _UPRIGHT[:3, :3].T if self.upright else points
+        if not self.upright:
+            return points
+        x, y, z = np.moveaxis(points, -1, 0)  # a product would turn one infinity into three numbers that are none
+        return np.stack([x, -z, y], -1)
 
 
 class Odyssey(VideoSequence):
@@ -90,16 +93,8 @@ class Odyssey(VideoSequence):
 
     def tracks(self, index: Int[np.ndarray, "frame"], height: int, width: int) -> ClipTracks:
         rows = self.numbers[index]
-        raw = self._array("trajs_3d", rows).astype(np.float64)
-        finite = np.asarray(np.isfinite(raw).all(-1))
-        seen, valid = self._seen(rows)
-        world, valid = self.convention.points(np.where(finite[..., None], raw, 0.0)), valid & finite
-        pixels, front = projected(world, *self.cameras(index, height, width))
-        inside = front & (pixels >= -0.5).all(-1) & (pixels <= np.array([width, height]) - 0.5).all(-1)
-        kept = np.asarray(valid.any(0))
-        kept[:1] |= not kept.any()  # no tracks at all would mean that nothing moves
-        visible = seen & valid & inside
-        return ClipTracks(world[:, kept].swapaxes(0, 1).astype(np.float32), visible[:, kept].T, valid[:, kept].T)
+        world = self.convention.points(self._array("trajs_3d", rows).astype(np.float64))
+        return clip_tracks(world, *self._seen(rows), self.cameras(index, height, width), height, width)
 
     @cached_property
     def code(self) -> NormalCode | None:
@@ -121,17 +116,13 @@ class Odyssey(VideoSequence):
         world, truth = (self._array(name, rows).astype(np.float64) for name in ("trajs_3d", "trajs_2d"))
         intrinsics, extrinsics = (self._array(name, rows).astype(np.float64) for name in ("intrinsics", "extrinsics"))
         seen, valid = self._seen(rows)
-        good = seen & valid & np.isfinite(world).all(-1) & np.isfinite(truth).all(-1)
-        if not good.any():
-            raise InputError(f"{self.archive} has no trajectory that is seen in frames {rows.tolist()}.", REMEDY)
-        world, truth = (np.where(good[..., None], values, 0.0) for values in (world, truth))
+        good = np.asarray(seen & valid & np.isfinite(world).all(-1) & np.isfinite(truth).all(-1))
         choices = [Convention(*flags) for flags in itertools.product((False, True), repeat=3)]
-        errors = []
-        for choice in choices:
-            pixels, front = projected(choice.points(world), intrinsics, choice.world_from_cam(extrinsics))
-            distance = np.where(front, np.linalg.norm(pixels - truth, axis=-1), np.inf)
-            errors.append(float(np.median(distance[good])))
-        if not min(errors) < _CLOSE:
+        errors = [
+            misfit(choice.points(world), truth, good, intrinsics, choice.world_from_cam(extrinsics))
+            for choice in choices
+        ]
+        if not min(errors) < CLOSE:
             raise InputError(
                 f"{self.archive} has cameras under which trajs_3d does not fall onto trajs_2d.",
                 "Its release has a convention of axes that is not known here; leave this sequence out.",
@@ -166,19 +157,6 @@ def centers(intrinsics: Float[np.ndarray, "frame 3 3"], height: int, width: int)
     corner = np.abs(moved[:, :2, 2] - np.array([width, height]) / 2).max() < 1e-3
     moved[:, :2, 2] -= 0.5 * corner
     return moved
-
-
-def projected(
-    world: Float[np.ndarray, "frame n 3"],
-    intrinsics: Float[np.ndarray, "frame 3 3"],
-    world_from_cam: Float[np.ndarray, "frame 4 4"],
-) -> tuple[Float[np.ndarray, "frame n 2"], Bool[np.ndarray, "frame n"]]:
-    """Pixels of world points in their frames, and which lie in front."""
-    cam_from_world = np.linalg.inv(world_from_cam)
-    local = world @ cam_from_world[:, :3, :3].swapaxes(1, 2) + cam_from_world[:, None, :3, 3]
-    front = local[..., 2] > 1e-6
-    image = (local / np.where(front, local[..., 2], 1.0)[..., None]) @ intrinsics.swapaxes(1, 2)
-    return image[..., :2], front
 
 
 def find(folder: Path) -> list[VideoSequence]:
