@@ -76,12 +76,12 @@ class ReadingBlock(nn.Module):
     def remember(
         self, memory: Float[Tensor, "batch token channel"], angles: Float[Tensor, "token pair"] | None
     ) -> KeysValues:
-        """Keys and values of a memory, head by head."""
+        """Keys and values of a memory, head by head, the tokens of a head next to each other: they are read often."""
         memory = self.memory_norm(memory)
         keys, values = (
             layer(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.key, self.value)
         )
-        return KeysValues(keys if angles is None else turn(keys, angles), values)
+        return KeysValues((keys if angles is None else turn(keys, angles)).contiguous(), values.contiguous())
 
     def forward(
         self,
@@ -90,12 +90,17 @@ class ReadingBlock(nn.Module):
         angles: Float[Tensor, "batch head query pair"] | None,
     ) -> Float[Tensor, "batch query channel"]:
         """Same shape out."""
-        asked = self.query(self.query_norm(queries)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        if angles is not None:
-            asked = turn(asked, angles)
+        asked = self.ask(queries, angles)
         read = attend(asked, memory.keys.to(asked.dtype), memory.values.to(asked.dtype))
         queries = queries + self.output(read.transpose(1, 2).flatten(2))
         return queries + self.mlp(self.mlp_norm(queries))
+
+    def ask(
+        self, queries: Float[Tensor, "batch query channel"], angles: Float[Tensor, "batch head query pair"] | None
+    ) -> Float[Tensor, "batch head query head_dim"]:
+        """What is compared with the keys."""
+        asked = self.query(self.query_norm(queries)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return asked if angles is None else turn(asked, angles)
 
     @torch.no_grad()
     def start_guided(self) -> None:
