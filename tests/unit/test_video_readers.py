@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -16,7 +17,7 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from worldline.errors import InputError
-from worldline.eval.video.readers import kitti, rgbd, scannet, sintel, sintel_files, tapvid, tapvid3d
+from worldline.eval.video.readers import kitti, rgbd, scannet, sequences, sintel, sintel_files, tapvid, tapvid3d
 from worldline.eval.video.readers.safe_pickle import load_arrays
 from worldline.eval.video.trajectory import Trajectory
 from worldline.eval.video.trajectory_files import read_matrices, read_tum, write_tum
@@ -218,12 +219,13 @@ def test_sintel_sequences(tmp_path: Path) -> None:
     cam_from_world = make_sintel(tmp_path, ("alley_2", "alley_1", "temple_3"))
     videos = sintel.read_sintel(tmp_path)
     assert [video.name for video in videos] == ["alley_2", "temple_3"]  # alley_1's camera stands still
-    assert [v.name for v in sintel.read_sintel(tmp_path / "training", every=True)] == ["alley_1", "alley_2", "temple_3"]
-    assert videos[0].frames()[:, 0, 0, 0].tolist() == [0, 10, 20] and videos[0].depth()[:, 0, 0].tolist() == [
-        1.5,
-        2.5,
-        3.5,
+    assert [v.name for v in sintel.read_sintel(tmp_path / "training", all_sequences=True)] == [
+        "alley_1",
+        "alley_2",
+        "temple_3",
     ]
+    assert videos[0].frames()[:, 0, 0, 0].tolist() == [0, 10, 20]
+    assert videos[0].depth()[:, 0, 0].tolist() == [1.5, 2.5, 3.5]
     np.testing.assert_allclose(videos[0].world_from_cam @ cam_from_world, np.tile(np.eye(4), (3, 1, 1)), atol=1e-12)
     assert len(sintel.MOVING) == 14
     (tmp_path / "training" / "camdata_left" / "alley_2" / "frame_0002.cam").unlink()
@@ -344,6 +346,34 @@ def test_scannet_prepared_and_exported(tmp_path: Path) -> None:
     (exported / "intrinsic").mkdir()
     np.savetxt(exported / "intrinsic" / "intrinsic_depth.txt", np.diag([5.0, 6.0, 1.0, 1.0]))
     assert scannet.read_scannet(exported)[0].intrinsics.shape == (3, 3, 3)
+
+
+# --- any sequence --------------------------------------------------------------------------------------------------
+
+
+def test_sequences_of_other_readers_are_videos(tmp_path: Path) -> None:
+    true, frames = poses(6), []
+    for index in range(6):
+        photo(tmp_path / "walk" / "images" / f"{index}.png", index, (16, 12))
+        depth_png(tmp_path / "walk" / "depth" / f"{index}.png", 1 + index, 1000)  # half the size of the photos
+        frames.append({"image": f"images/{index}.png", "width": 16, "height": 12, "K": [10, 10, 7.5, 5.5],
+                       "T_c2w": true[index].tolist(), "depth": f"depth/{index}.png"})  # fmt: skip
+    (tmp_path / "walk" / "scene.json").write_text(json.dumps({"frames": frames}))
+    (video,) = sequences.read_sequences(tmp_path, step=2, most=2)
+    assert len(video) == 2 and video.depth()[:, 2, 2].tolist() == [1, 3]
+    np.testing.assert_allclose(video.world_from_cam, true[:4:2])
+    np.testing.assert_allclose(video.intrinsics[0], [[5, 0, 3.5], [0, 5, 2.5], [0, 0, 1]])
+    del frames[0]["depth"]
+    np.save(tmp_path / "walk" / "points.npy", np.zeros((1, 3)))
+    np.save(tmp_path / "walk" / "observations.npy", np.zeros((1, 4)))
+    (tmp_path / "walk" / "scene.json").write_text(json.dumps({"frames": frames}))
+    assert sequences.read_sequences(tmp_path)[0].depths is None  # depth of some frames only is no depth of the video
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scene.json").write_text(json.dumps({"frames": frames[:1]}))
+    said: list[str] = []
+    assert len(sequences.read_sequences(tmp_path, left_out=said)) == 1 and "neither depth" in said[0]
+    with pytest.raises(InputError, match="no sequence"):
+        sequences.read_sequences(tmp_path / "walk" / "images")
 
 
 # --- trajectories --------------------------------------------------------------------------------------------------

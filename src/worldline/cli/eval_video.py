@@ -1,4 +1,4 @@
-"""``worldline eval tapvid3d DIR``, also tapvid, sintel, bonn, kitti, scannet, tum: benchmarks of videos."""
+"""``worldline eval tapvid3d DIR``, also tapvid, sintel, bonn, kitti, scannet, tum, video: benchmarks of videos."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Sintel(Posed):
 
     rendering: Literal["final", "clean"] = "final"
     """Which pass: with motion blur and atmosphere, or without."""
-    every: bool = False
+    all_sequences: bool = False
     """All sequences with ground truth, also those whose camera hardly moves."""
 
 
@@ -101,9 +101,19 @@ class Tum(Posed):
     """TUM RGB-D: cameras of every sequence (every 3rd photo with a pose, 90 of them)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Video(Posed):
+    """Any sequence that ``eval real`` reads, as a video: depth, cameras and point clouds."""
+
+    step: int = 1
+    """Take every so-manieth frame."""
+    most: int | None = None
+    """Take at most so many frames of a sequence."""
+
+
 KINDS: dict[str, Any] = {
     "tapvid3d": Tapvid3d, "tapvid": Tapvid, "sintel": Sintel, "bonn": Bonn, "kitti": Kitti, "scannet": Scannet,
-    "tum": Tum,
+    "tum": Tum, "video": Video,
 }  # fmt: skip
 
 
@@ -130,8 +140,10 @@ def run(arguments: _Video, suite: str, argv: list[str]) -> int:
 
 
 def _evaluate(arguments: _Video, suite: str, sources: Sources, progress: Progress) -> VideoReport:
+    from worldline.cli.common import check_positive
     from worldline.eval.video.posed_suites import evaluate_posed
     from worldline.eval.video.readers.rgbd import read_bonn
+    from worldline.eval.video.readers.sequences import read_sequences
     from worldline.eval.video.readers.sintel import read_sintel
     from worldline.eval.video.track_suites import evaluate_tapvid, evaluate_tapvid3d
 
@@ -143,14 +155,17 @@ def _evaluate(arguments: _Video, suite: str, sources: Sources, progress: Progres
     if isinstance(arguments, Tapvid):
         return evaluate_tapvid(arguments.folder, sources, modes=arguments.queries, progress=progress)
     assert isinstance(arguments, Posed)  # there are no other kinds
-    videos = None
+    videos, notes = None, list[str]()
     if isinstance(arguments, Sintel):
-        videos = read_sintel(arguments.folder, rendering=arguments.rendering, every=arguments.every)
+        videos = read_sintel(arguments.folder, rendering=arguments.rendering, all_sequences=arguments.all_sequences)
     elif isinstance(arguments, Bonn):
         videos = read_bonn(arguments.folder, pairing=arguments.pairing)
+    elif isinstance(arguments, Video):
+        check_positive(step=arguments.step, most=1 if arguments.most is None else arguments.most)
+        videos = read_sequences(arguments.folder, step=arguments.step, most=arguments.most, left_out=notes)
     return evaluate_posed(
         suite, arguments.folder, sources, alignments=arguments.alignment, longest_side=arguments.side, videos=videos,
-        progress=progress,
+        notes=notes, progress=progress,
     )  # fmt: skip
 
 

@@ -69,16 +69,39 @@ def score_depth(
     Raises:
         InputError: another number of frames, no valid pixel, unknown alignment.
     """
-    predicted, true = np.asarray(predicted), np.asarray(true, np.float64)
+    p, g = valid_pixels(predicted, true, rules)
+    return {method: score_pixels(p, g, method, rules) for method in alignments}
+
+
+def valid_pixels(
+    predicted: Float[np.ndarray, "frame h w"], true: Float[np.ndarray, "frame height width"], rules: DepthRules
+) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
+    """Predicted and true depth of the pixels that count, the prediction at the resolution of the truth.
+
+    Raises:
+        InputError: another number of frames.
+    """
+    predicted, true = np.asarray(predicted), np.asarray(true)
     if predicted.ndim != 3 or true.ndim != 3 or len(predicted) != len(true):
         raise InputError(
             f"Depths of shapes {predicted.shape} and {true.shape} do not belong together.",
             "Give one predicted map for every true one.",
         )
     valid = rules.valid(true)
-    p, g = resize_depth(predicted, true.shape[1:])[valid], true[valid]
-    every = np.ones(len(g), bool)
-    return {method: _figures(p, g, align_depth(p, g, every, method), rules) for method in alignments}
+    pairs = zip(predicted, valid, strict=True)
+    found = [resize_depth(frame[None], true.shape[1:])[0][known] for frame, known in pairs]
+    return np.concatenate(found), true[valid].astype(np.float64)
+
+
+def score_pixels(
+    p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"], alignment: str, rules: DepthRules
+) -> DepthScores:
+    """Figures of all valid pixels of a sequence under one alignment.
+
+    Raises:
+        InputError: unknown alignment, no pixel, or a prediction that cannot be aligned.
+    """
+    return _figures(p, g, align_depth(p, g, np.ones(len(g), bool), alignment), rules)
 
 
 def resize_depth(

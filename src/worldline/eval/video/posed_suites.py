@@ -1,4 +1,4 @@
-"""Suites of depth, cameras and point clouds: Sintel, Bonn, KITTI, ScanNet, TUM-dynamics."""
+"""Suites of depth, cameras and point clouds: Sintel, Bonn, KITTI, ScanNet, TUM-dynamics, and any other sequence."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float, Float64
 
 from worldline.errors import InputError
 from worldline.eval.video.clouds import score_cloud
-from worldline.eval.video.depth_scores import BONN, KITTI, SCANNET, SINTEL, DepthRules, score_depth
+from worldline.eval.video.depth_scores import BONN, KITTI, SCANNET, SINTEL, DepthRules, score_pixels, valid_pixels
 from worldline.eval.video.methods import VideoMethod, find_cloud, find_depth, find_poses
 from worldline.eval.video.readers.kitti import read_kitti
 from worldline.eval.video.readers.posed_video import PosedVideo
 from worldline.eval.video.readers.rgbd import read_bonn, read_tum_dynamics
 from worldline.eval.video.readers.scannet import read_scannet
+from worldline.eval.video.readers.sequences import read_sequences
 from worldline.eval.video.readers.sintel import read_sintel
 from worldline.eval.video.report import Score, VideoReport
 from worldline.eval.video.track_suites import Progress, Sources
@@ -44,6 +45,7 @@ SUITES: dict[str, PosedSuite] = {
     "kitti": PosedSuite(read_kitti),
     "scannet": PosedSuite(read_scannet, SCANNET, clouds=True),
     "tum": PosedSuite(read_tum_dynamics),
+    "video": PosedSuite(read_sequences, clouds=True),
 }
 
 
@@ -58,7 +60,8 @@ class Prediction:
 
 def evaluate_posed(
     name: str, folder: Path, sources: Sources, *, alignments: Sequence[str] = DEPTH_ALIGNMENTS,
-    longest_side: int = LONGEST_SIDE, videos: list[PosedVideo] | None = None, progress: Progress = lambda *_: None,
+    longest_side: int = LONGEST_SIDE, videos: list[PosedVideo] | None = None, notes: Sequence[str] = (),
+    progress: Progress = lambda *_: None,
 ) -> VideoReport:  # fmt: skip
     """Depth, cameras and clouds of every sequence, as far as the data set has the truth.
 
@@ -68,13 +71,13 @@ def evaluate_posed(
     Args:
         name: key of :data:`SUITES`.
         longest_side: cells of the grid on which methods are asked for depth; depth is then enlarged to the truth.
-        videos: what the reader gave, where other options than its defaults were wanted.
+        videos: what the reader gave, where other options than its defaults were wanted; ``notes``: what it said.
 
     Raises:
         InputError: nothing of that format, a damaged file, or a missing prediction.
     """
     suite = SUITES[name]
-    report = VideoReport({"suite": name, "longest_side": longest_side})
+    report = VideoReport({"suite": name, "longest_side": longest_side}, notes=list(notes))
     videos = suite.read(folder) if videos is None else videos
     for done, video in enumerate(videos):
         progress(done, len(videos), video.name)
@@ -91,12 +94,15 @@ def score_posed(
 ) -> list[Score]:  # fmt: skip
     """All scores of one method on one sequence; ``place`` is data set, sequence, method."""
     scores = []
-    if video.depths is not None and prediction.depth is not None:
-        scores += _score_depth(place, suite.rules, video.depth(), prediction.depth, alignments, notes)
+    true_depth = video.depth() if video.depths is not None else None
+    if true_depth is not None and prediction.depth is not None:
+        pixels = valid_pixels(prediction.depth, true_depth, suite.rules)
+        scores += _score_depth(place, suite.rules, *pixels, alignments, notes)
     if suite.poses and video.world_from_cam is not None and prediction.world_from_cam is not None:
         scores += _score_poses(place, video.world_from_cam, prediction.world_from_cam, notes)
-    if suite.clouds and prediction.cloud is not None:
-        true, valid = true_cloud(video, suite.rules, prediction.cloud.shape[1:3])
+    if suite.clouds and prediction.cloud is not None and has_cloud(video):
+        assert true_depth is not None  # has_cloud
+        true, valid = true_cloud(video, true_depth, suite.rules, prediction.cloud.shape[1:3])
         for alignment, scale in (("shift", False), ("shift_scale", True)):
             found_cloud = score_cloud(prediction.cloud, true, valid, scale=scale)
             scores.append(Score("clouds", *place, alignment, {"cloud_l1": found_cloud.l1}))
@@ -112,11 +118,11 @@ def has_cloud(video: PosedVideo) -> bool:
 
 
 def true_cloud(
-    video: PosedVideo, rules: DepthRules, size: tuple[int, int]
+    video: PosedVideo, depth: Float[np.ndarray, "t height width"], rules: DepthRules, size: tuple[int, int]
 ) -> tuple[Float64[np.ndarray, "t h w 3"], Bool[np.ndarray, "t h w"]]:
     """True points in the camera of the first frame, where a grid of cells has its centres (nearest depth), and where
     they are known."""
-    depth, (rows, columns) = video.depth(), size
+    rows, columns = size
     poses, lens = video.world_from_cam, video.intrinsics
     assert poses is not None and lens is not None  # has_cloud
     y = ((np.arange(rows) + 0.5) / rows * depth.shape[1]).astype(int)
@@ -130,14 +136,14 @@ def true_cloud(
 
 
 def _score_depth(
-    place: tuple[str, str, str], rules: DepthRules, true: Float[np.ndarray, "t height width"],
-    found: Float[np.ndarray, "t h w"], alignments: Sequence[str], notes: list[str],
+    place: tuple[str, str, str], rules: DepthRules, found: Float64[np.ndarray, "n"], true: Float64[np.ndarray, "n"],
+    alignments: Sequence[str], notes: list[str],
 ) -> list[Score]:  # fmt: skip
     """One row per alignment; a depth that cannot be aligned must not cost the other sequences."""
     scores = []
     for alignment in alignments:
         try:
-            figures = score_depth(found, true, rules, [alignment])[alignment]
+            figures = score_pixels(found, true, alignment, rules)
         except InputError as error:
             notes.append(f"{place[1]} is not in the means of {place[2]}, {alignment}: {error.cause}")
             continue

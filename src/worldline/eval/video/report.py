@@ -74,15 +74,18 @@ class VideoReport:
         }  # fmt: skip
 
     def as_markdown(self, *, with_definitions: bool = True) -> str:
-        """One table per kind of figure, the command that made them, and what they mean."""
+        """One table per kind of figure and the command that made them; with definitions also every video."""
         parts = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
         summary = self.summary()
         for name, (title, columns) in TABLES.items():
             rows = [_labelled(record, columns) for record in summary if record["table"] == name]
             if rows:
-                parts += [f"{title}:", table(rows, ("set", "method", "alignment", *columns.values(), "videos"))]
+                keys = ("set", "method", "alignment", *columns.values())
+                parts += [f"{title}:", table(rows, (*keys, "videos"))]
                 if with_definitions:
                     parts.append("\n".join(f"* `{a}`: {ALIGNMENTS[name][a]}" for a in self._alignments(name)))
+                    single = [_labelled({**vars(s), **s.figures}, columns) for s in self.scores if s.table == name]
+                    parts += ["By video:", table(single, ("video", *keys))]
         parts += ["\n".join(f"* {note}" for note in self.notes)] if self.notes else []
         if with_definitions:
             rows = [{"figure": label, **_definition(name, short=True)} for name, label in self._shown().items()]

@@ -26,19 +26,19 @@ MOVING = (
 Pass = Literal["final", "clean"]
 
 
-def read_sintel(folder: Path, *, rendering: Pass = "final", every: bool = False) -> list[PosedVideo]:
+def read_sintel(folder: Path, *, rendering: Pass = "final", all_sequences: bool = False) -> list[PosedVideo]:
     """The sequences that are there, of the 14 with a moving camera.
 
     Args:
         folder: the data set or its ``training`` folder.
-        every: all sequences, as MonST3R's depth table has them (23).
+        all_sequences: also the others, as MonST3R's depth table has them (23).
 
     Raises:
         InputError: no such sequence, or files missing or damaged.
     """
     root = folder / "training" if (folder / "training").is_dir() else folder
     scenes = sorted(path for path in (root / rendering).glob("*") if path.is_dir())
-    chosen = [path for path in scenes if every or path.name in MOVING]
+    chosen = [path for path in scenes if all_sequences or path.name in MOVING]
     if not chosen:
         raise InputError(
             f"{folder} has no sequence of Sintel's {rendering} pass.",
