@@ -60,7 +60,10 @@ class QueryEmbedding(nn.Module):
         dim = config.decoder_dim
         self.uv = nn.Linear(2 + 4 * config.fourier_bands, dim)
         self.times = nn.ModuleList(
-            nn.Embedding(config.clip_frames, dim) if config.time_code == "table" else nn.Linear(2 * _WAVES, dim)
+            # an Embedding's own random start, on the meta device, takes seconds to import PyTorch's compiler
+            nn.Embedding.from_pretrained(torch.empty(config.clip_frames, dim), freeze=False)
+            if config.time_code == "table"
+            else nn.Linear(2 * _WAVES, dim)
             for _ in range(3)
         )
         self.colors: nn.Module | None = None

@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from worldline.outputs.export.folder import OutputFolder
 from worldline.scene.video.tracks import VideoTracks
-from worldline.worlds.formats.tapvid3d import clip_arrays
 
 MOST_ROWS = 5_000_000  # of a CSV: what is longer is for numpy
 _ROWS = 200_000  # written at a time
@@ -44,8 +43,9 @@ def write_tracks_npz(
     Args:
         frames: pictures to store as JPEG; none: the key holds an empty array.
     """
-    tracks = record.tracks
-    lens = record.intrinsics
+    from worldline.worlds.formats.tapvid3d import clip_arrays  # with it come the worlds: only when there is a file
+
+    tracks, lens = record.tracks, record.intrinsics
     values = clip_arrays(
         frames=[_jpeg(frame) for frame in frames],
         queries=tracks.queries,
