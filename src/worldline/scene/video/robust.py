@@ -12,6 +12,7 @@ from worldline.geometry import fit_similarity, nearest_rotation, rigid_from
 
 NORMAL = 1.4826  # standard deviation of a normal variable over the median of its absolute value
 _CUT = 3.0  # standard deviations at which a residual stops to count (Tukey's biweight)
+_JUDGES = 128  # points that a hypothesis is judged by
 _BLOCK = 1 << 22  # residuals looked at together
 _FLOOR = 1e-6  # relative residual that float32 answers cannot go below
 
@@ -105,9 +106,14 @@ def _best_hypothesis(
     index = drawn[..., None].expand(-1, -1, 3)
     triples = [values.gather(1, index).reshape(pairs, hypotheses, 3, 3) for values in (source, target)]
     motions = fit_similarity(*triples, with_scale=False).matrix
-    moved = source[:, None] @ motions[..., :3, :3].mT + motions[..., None, :3, 3]
-    relative = (moved - target[:, None]).norm(dim=-1) / distance[:, None]
-    score = weighted_quantile(relative, weights[:, None].expand_as(relative))
+    judges = slice(None, None, -(-source.shape[1] // _JUDGES))  # every k-th point, evenly spread over a grid
+    inverse = distance[:, judges, None].reciprocal()
+    rays = torch.cat([source[:, judges] * inverse, inverse], -1).float()  # homogeneous, at unit distance
+    moved = (rays @ motions[..., :3, :].permute(0, 3, 1, 2).flatten(2).float()).unflatten(-1, (hypotheses, 3))
+    wanted = (target[:, judges] * inverse).float()[:, :, None]
+    x, y, z = (moved - wanted).unbind(-1)
+    relative = (x * x + y * y + z * z).transpose(1, 2)
+    score = weighted_quantile(relative, weights[:, None, judges].float().expand_as(relative))
     best = score.nan_to_num(nan=torch.inf).argmin(-1)
     return motions[torch.arange(pairs, device=source.device), best]
 
