@@ -79,7 +79,7 @@ def test_command_blocks_run(name: str, body: str, workplace: Path) -> None:
 def test_commands_have_the_options_they_are_given(page: str, line: str, capsys: pytest.CaptureFixture) -> None:
     words = shlex.split(line, comments=True)
     options = [word.split("=")[0] for word in words if word.startswith("--")]
-    verbs = [word for word in words[1:3] if re.fullmatch(r"[a-z][a-z-]+", word)]
+    verbs = [word for word in words[1:3] if re.fullmatch(r"[a-z][a-z0-9-]+", word)]
     for depth in (len(verbs), 1):  # "models info", else "models"
         with pytest.raises(SystemExit):
             main([*verbs[:depth], "--help"])
