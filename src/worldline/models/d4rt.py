@@ -336,8 +336,19 @@ class QueryDecoder(nn.Module):
         self.head_dim = config.decoder_dim // config.decoder_heads
         init_linear_layers(self.blocks)
         if config.guided:
-            for block in self._reading:
-                block.start_guided()
+            self._start_guided()
+
+    def _start_guided(self) -> None:
+        """The first block hands on what it finds at the query's place, the others look for it in the other frames."""
+        generator = torch.Generator("cpu").manual_seed(0)
+        dim = self.config.decoder_dim
+        basis = torch.linalg.qr(torch.randn(dim, dim, generator=generator, device="cpu"))[0]
+        for number, block in enumerate(self._reading):
+            block.start_guided()
+            if number == 0:
+                block.start_copying(basis.to(block.value.weight.device))
+            else:
+                block.start_matching(basis.to(block.value.weight.device))
 
     @property
     def _reading(self) -> list[ReadingBlock]:

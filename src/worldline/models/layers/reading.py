@@ -22,6 +22,7 @@ _SLOWEST = 1 / 64  # of the guiding frequencies, as a share of the fastest, whic
 # they begin near the same place, because most things move little between frames.
 _KINDS = ((2.4, 2.0, 2.0), (2.4, 1.0, 1.0), (2.4, 1.0, 1.0), (2.4, 1.0, 1.0))
 TIME_OF_KIND = (0, 0, 1, 2)  # t_src, t_tgt, t_cam
+_LIKENESS = 1.2  # gain of queries and keys that compare appearance; their product counts
 
 
 class KeysValues(NamedTuple):
@@ -57,8 +58,9 @@ def turn(features: Float[Tensor, "*n head_dim"], angles: Float[Tensor, "*n pair"
 class ReadingBlock(nn.Module):
     """Cross-attention of queries to the memory, then an MLP, each with a residual; no self-attention (section 2.2).
 
-    With guidance, keys are turned by where their token lies and queries by where and when they ask, so that attention
-    can be a function of the offset between the two, and starts as one (see ``_KINDS``).
+    With guidance, keys and values are turned by where their token lies, queries by where and when they ask, and what
+    was read is turned back. So attention can be a function of the offset between the two, and starts as one (see
+    ``_KINDS``), and what was read tells how far away it was read.
     """
 
     def __init__(self, dim: int, heads: int, mlp_dim: int, eps: float) -> None:
@@ -72,6 +74,7 @@ class ReadingBlock(nn.Module):
         self.output = nn.Linear(dim, dim)
         self.mlp_norm = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, mlp_dim)
+        self.record: list[Tensor] | None = None  # a list that is put here collects what is asked, for losses on it
 
     def remember(
         self, memory: Float[Tensor, "batch token channel"], angles: Float[Tensor, "token pair"] | None
@@ -81,7 +84,9 @@ class ReadingBlock(nn.Module):
         keys, values = (
             layer(memory).unflatten(-1, (self.heads, -1)).transpose(1, 2) for layer in (self.key, self.value)
         )
-        return KeysValues((keys if angles is None else turn(keys, angles)).contiguous(), values.contiguous())
+        if angles is not None:
+            keys, values = turn(keys, angles), turn(values, angles)
+        return KeysValues(keys.contiguous(), values.contiguous())
 
     def forward(
         self,
@@ -92,6 +97,8 @@ class ReadingBlock(nn.Module):
         """Same shape out."""
         asked = self.ask(queries, angles)
         read = attend(asked, memory.keys.to(asked.dtype), memory.values.to(asked.dtype))
+        if angles is not None:
+            read = turn(read, -angles)
         queries = queries + self.output(read.transpose(1, 2).flatten(2))
         return queries + self.mlp(self.mlp_norm(queries))
 
@@ -100,7 +107,10 @@ class ReadingBlock(nn.Module):
     ) -> Float[Tensor, "batch head query head_dim"]:
         """What is compared with the keys."""
         asked = self.query(self.query_norm(queries)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return asked if angles is None else turn(asked, angles)
+        asked = asked if angles is None else turn(asked, angles)
+        if self.record is not None:
+            self.record.append(asked)
+        return asked
 
     @torch.no_grad()
     def start_guided(self) -> None:
@@ -113,3 +123,20 @@ class ReadingBlock(nn.Module):
                 strengths = _KINDS[head % len(_KINDS)]
                 parts = zip(strengths, split_pairs(head_dim), strict=True)
                 bias[head, 0] = torch.cat([torch.full((count,), strength) for strength, count in parts])
+
+    @torch.no_grad()
+    def start_copying(self, basis: Float[Tensor, "channel channel"]) -> None:
+        """Let every head hand on what it reads, in a subspace of its own: rows of an orthonormal ``basis``."""
+        self.value.weight.copy_(basis)
+        self.output.weight.copy_(basis.T)
+
+    @torch.no_grad()
+    def start_matching(self, basis: Float[Tensor, "channel channel"]) -> None:
+        """Let the heads of the target and of the camera prefer tokens that look like what the first head has read."""
+        size = self.query.out_features // self.heads
+        for head in range(self.heads):
+            if TIME_OF_KIND[head % len(TIME_OF_KIND)]:
+                rows = slice(head * size, (head + 1) * size)
+                for layer in (self.query, self.key):
+                    layer.weight[rows] = _LIKENESS * basis[:size]
+                self.value.bias[rows] = (torch.arange(size) < size // 2).to(self.value.bias)  # turned: the offset

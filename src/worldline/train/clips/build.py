@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from worldline.errors import InputError
 from worldline.models.d4rt import Answers, D4rt
 from worldline.models.mvdust3r import MVDust3r
 from worldline.models.queries import Queries
+from worldline.train.clips.matching import Matches, matching_loss, recorded_asks
 from worldline.train.clips.recipe import ClipRecipe
 from worldline.weights.fetch import resolve
 from worldline.weights.storage import load_model
@@ -23,11 +26,25 @@ class TrainedClips(nn.Module):
         self.network = network
 
     def forward(
-        self, images: Float[Tensor, "clip frame 3 height width"], aspect_ratio: Float[Tensor, "clip"], *queries: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The fields of :class:`~worldline.models.d4rt.Answers`, in order."""
-        answers = self.network(images, aspect_ratio, Queries(*queries))
-        return tuple(getattr(answers, name) for name in Answers.__annotations__)
+        self,
+        images: Float[Tensor, "clip frame 3 height width"],
+        aspect_ratio: Float[Tensor, "clip"],
+        queries: Queries,
+        matches: Matches | None = None,
+        summed: Callable[[Tensor], Tensor] = lambda counts: counts,
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The fields of :class:`~worldline.models.d4rt.Answers` in order; with ``matches`` also the loss of
+        :mod:`worldline.train.clips.matching`. (Tuples, because Lightning takes no frozen dataclasses.)"""
+        memory = self.network.encode(images, aspect_ratio)
+        if matches is None:
+            return _fields(self.network.decode(memory, queries, checked=True)), None
+        with recorded_asks(self.network) as records:
+            answers = self.network.decode(memory, queries, checked=True)
+        return _fields(answers), matching_loss(self.network, memory, records, queries, matches, summed)
+
+
+def _fields(answers: Answers) -> tuple[Tensor, ...]:
+    return tuple(getattr(answers, name) for name in Answers.__annotations__)
 
 
 def build_clip_model(recipe: ClipRecipe) -> D4rt:

@@ -56,6 +56,8 @@ class Targets:
     has_uv: Bool[Tensor, "clip query"]
     has_visible: Bool[Tensor, "clip query"]
     has_normal: Bool[Tensor, "clip query"]
+    uv_cam: Float[Tensor, "clip query 2"] | None = None  # for the loss of :mod:`.matching`
+    seen_cam: Bool[Tensor, "clip query"] | None = None
 
 
 class QueryLoss(NamedTuple):

@@ -9,22 +9,32 @@ from torch import Tensor, nn
 from worldline.models.d4rt import Answers
 from worldline.train.clips.batches import ClipBatch
 from worldline.train.clips.losses import query_loss, trust_at
-from worldline.train.clips.recipe import ClipRecipe
+from worldline.train.clips.matching import Matches
+from worldline.train.clips.recipe import ClipRecipe, ClipStage
 from worldline.train.tasks import Figures
 
-LOGGED = ("error", "confidence", "uv", "visibility", "motion", "normal", "depth")  # fields of QueryLoss
+LOGGED = ("error", "confidence", "uv", "visibility", "motion", "normal", "depth", "matching")
 
 
 def clip_figures(
-    module: nn.Module, batch: ClipBatch, recipe: ClipRecipe, summed: Callable[[Tensor], Tensor], share: float
+    module: nn.Module,
+    batch: ClipBatch,
+    stage: ClipStage,
+    recipe: ClipRecipe,
+    summed: Callable[[Tensor], Tensor],
+    share: float,
 ) -> Figures:
-    """The loss of :mod:`worldline.train.clips.losses` and its terms.
+    """The loss of :mod:`worldline.train.clips.losses` with its terms, and where a stage wants it that of
+    :mod:`worldline.train.clips.matching`.
 
     Args:
         module: calls the network (see :class:`~worldline.train.clips.build.TrainedClips`), perhaps distributed.
         summed: adds counts up over all devices.
         share: of the run that is done, for the trust in the confidence.
     """
-    answers = Answers(*module(batch.images, batch.aspect_ratio, *batch.queries))
-    loss = query_loss(answers, batch.targets, recipe.weights, trust_at(share, recipe.trust_from), summed)
-    return Figures(loss.total, {name: getattr(loss, name) for name in LOGGED})
+    matches = Matches.of(batch.targets) if stage.matching_weight else None
+    answers, matching = module(batch.images, batch.aspect_ratio, batch.queries, matches, summed)
+    loss = query_loss(Answers(*answers), batch.targets, recipe.weights, trust_at(share, recipe.trust_from), summed)
+    total = loss.total if matching is None else loss.total + stage.matching_weight * matching
+    lost = loss.total.new_zeros(()) if matching is None else matching.detach()
+    return Figures(total, {name: getattr(loss, name) for name in LOGGED[:-1]} | {"matching": lost})

@@ -8,6 +8,7 @@ which carries it to any other moment; in a recorded clip it lies on a given traj
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -15,14 +16,12 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from worldline.errors import InputError
 from worldline.train.clips.clips import SKY, Clip
+from worldline.train.clips.edges import edges, mapped_frames, moving_pixels, moving_tracks
 
-CANDIDATES = 5  # pixels drawn per query; edges are rare, so most of their queries are found among these
-EDGE = 0.1  # a depth that changes by this share per pixel is a discontinuity
+CANDIDATES = 3  # pixels drawn per query, some of which show nothing
 _SMOOTH = 1.25  # depths of four neighbours that differ by less are one surface: their inverse depths are interpolated
 _TOLERANCE = 0.02  # share of its depth by which a visible point may lie behind the surface that is seen in its place
 _NEAREST = 1e-2  # metres in front of the camera from which on a point is projected
-_SOBEL = np.array([[1, 2, 1], [0, 0, 0], [-1, -2, -1]]) / 8  # derivative per pixel, along rows
-_AROUND = np.stack(np.meshgrid((-1, 0, 1), (-1, 0, 1), indexing="ij"), -1).reshape(9, 2)  # (row, column)
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,13 @@ class QueryOptions:
 
     count: int = 2048  # per clip
     edges: float = 0.3  # share of them near discontinuities of depth or motion
+    moving: float = 0.0  # share of them on bodies that move, on top of those that happen to be; not in the paper
     tied: float = 0.4  # share with t_tgt = t_cam on top of those where it happens by chance
     near: tuple[tuple[float, int], ...] = ()  # (share, frames): t_tgt at most so far from t_src; the rest is uniform
     uv_margin: float = 0.5  # uv is asked for up to so far beyond the edges, in image sizes: further out it diverges
 
     def __post_init__(self) -> None:
-        shares = (self.edges, self.tied, sum(share for share, _ in self.near))
+        shares = (self.edges, self.moving, self.edges + self.moving, self.tied, sum(share for share, _ in self.near))
         if self.count < 1 or not all(0 <= share <= 1 for share in shares):
             raise InputError("Queries are counted from 1, their kinds are shares.", "Give numbers from 0 to 1.")
 
@@ -58,6 +58,8 @@ class Asked(NamedTuple):
     has_uv: Bool[np.ndarray, "query"]
     has_visible: Bool[np.ndarray, "query"]
     has_normal: Bool[np.ndarray, "query"]
+    uv_cam: Float32[np.ndarray, "query 2"]  # of the same surface in frame t_cam, when that was taken
+    seen_cam: Bool[np.ndarray, "query"]  # it is visible there
 
 
 class Sources(NamedTuple):
@@ -82,17 +84,23 @@ def draw_queries(clip: Clip, options: QueryOptions, rng: np.random.Generator) ->
 
 
 def draw_sources(clip: Clip, options: QueryOptions, rng: np.random.Generator) -> Sources | None:
-    """Where the queries start: points seen in uniformly drawn frames, a share of them near edges; None: no such point.
+    """Where the queries start: points seen in uniformly drawn frames, shares of them near edges and on what moves.
 
-    Pixels of a frame are equally likely. Where a clip shows few surfaces, some start several queries.
+    Pixels of a kind are equally likely. Where a clip shows few surfaces, some start several queries. None: it shows no
+    point at all.
     """
-    spots = _draw_tracks(clip, options, rng) if clip.tracks is not None else _draw_pixels(clip, options, rng)
+    count = options.count
+    if clip.tracks is not None:
+        spots = _draw_tracks(clip, options, rng)
+        kinds = [(options.edges, _near_edge(clip, spots, rng)), (options.moving, moving_tracks(clip)[spots.track])]
+        special = [_picked(np.flatnonzero(mask), share * count, rng) for share, mask in kinds if share]
+        rest = np.arange(len(spots.frame))
+    else:
+        spots, special = _draw_pixels(clip, options, rng)
+        rest = np.arange(sum(map(len, special)), len(spots.frame))
     if not len(spots.frame):
         return None
-    near = np.flatnonzero(_near_edge(clip, spots)) if options.edges else np.zeros(0, int)
-    near = near[: round(options.edges * options.count)]
-    others = np.delete(np.arange(len(spots.frame)), near) if len(near) < len(spots.frame) else near
-    chosen = np.concatenate([near, np.resize(others, options.count - len(near))])
+    chosen = np.concatenate([*special, np.resize(rest, count - sum(map(len, special)))]).astype(np.int64)
     return _found_tracks(clip, spots, chosen) if clip.tracks is not None else _found_pixels(clip, spots, chosen)
 
 
@@ -125,7 +133,25 @@ def answer(
         motion=motion.astype(np.float32), normal=into.astype(np.float32),
         has_points=known, has_uv=known & close, has_visible=known & judged,
         has_normal=known & ((into * into).sum(-1) > 0.25),
+        **dict(zip(("uv_cam", "seen_cam"), seen_at(clip, sources, t_cam), strict=True)),
     )  # fmt: skip
+
+
+def seen_at(
+    clip: Clip, sources: Sources, frame: Int64[np.ndarray, "query"]
+) -> tuple[Float32[np.ndarray, "query 2"], Bool[np.ndarray, "query"]]:
+    """Image coordinates of surfaces in other frames, and whether they are known to be seen there; 0.5 where not."""
+    height, width = clip.size
+    moved, turn, known = carry(clip, sources, frame)
+    local = _to_camera(clip, frame, moved)
+    pixel, front = _project(clip, frame, local)
+    uv = (pixel + 0.5) / (width, height)
+    inside = front & ((uv >= 0) & (uv <= 1)).all(-1)
+    visible, judged = _visible(
+        clip, sources, frame, pixel, local, inside, np.einsum("nij,nj->ni", turn, sources.normal)
+    )
+    seen = visible & judged & known
+    return np.where(seen[:, None], uv, 0.5).astype(np.float32), seen
 
 
 def carry(
@@ -158,16 +184,38 @@ class _Spots(NamedTuple):
     track: Int64[np.ndarray, "spot"]  # 0 where there are none
 
 
-def _draw_pixels(clip: Clip, options: QueryOptions, rng: np.random.Generator) -> _Spots:
-    """Candidates among the pixels of a clip with dense depth."""
+def _picked(rows: Int64[np.ndarray, "n"], count: float, rng: np.random.Generator) -> Int64[np.ndarray, "m"]:
+    """So many of the rows, with repetition; none where there are none."""
+    return rows[rng.integers(len(rows), size=round(count))] if len(rows) else rows
+
+
+def _draw_pixels(
+    clip: Clip, options: QueryOptions, rng: np.random.Generator
+) -> tuple[_Spots, list[Int64[np.ndarray, "n"]]]:
+    """Pixels of a clip with dense depth: those near edges, those that move (rows of both), then any."""
     assert clip.depth is not None
     height, width = clip.size
-    frame, x, y = (rng.integers(most, size=CANDIDATES * options.count) for most in (len(clip), width, height))
+    frames = mapped_frames(clip, rng)
+    special = []
+    for share, find in ((options.edges, edges), (options.moving, moving_pixels)):
+        if share:
+            found = _picked(np.flatnonzero(find(clip, frames)), share * options.count, rng)
+            special.append(_known(clip, frames[found // (height * width)], found % width, found // width % height))
+    anywhere = (rng.integers(most, size=CANDIDATES * options.count) for most in (len(clip), width, height))
+    parts = [*special, _known(clip, *anywhere)]
+    ends = np.cumsum([0, *(len(part[0]) for part in special)])
+    rows = [np.arange(start, end) for start, end in pairwise(ends)]
+    frame, x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return _Spots(frame, x, y, np.zeros_like(frame)), rows
+
+
+def _known(clip: Clip, frame: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels among some that show a surface."""
+    assert clip.depth is not None
     known = clip.depth[frame, y, x] > 0  # infinite ones are refused by the reader
     if clip.body is not None:
         known &= clip.body[frame, y, x] != SKY
-    frame, x, y = frame[known], x[known], y[known]
-    return _Spots(frame, x, y, np.zeros_like(frame))
+    return frame[known], x[known], y[known]
 
 
 def _found_pixels(clip: Clip, spots: _Spots, chosen: Int64[np.ndarray, "query"]) -> Sources:
@@ -204,21 +252,12 @@ def _found_tracks(clip: Clip, spots: _Spots, chosen: Int64[np.ndarray, "query"])
     return Sources(pixel, frame, world, _normals(clip, frame, x, y), track)
 
 
-def _near_edge(clip: Clip, spots: _Spots) -> Bool[np.ndarray, "spot"]:
-    """Whether depth or body change within a pixel: relative Sobel derivative of the inverse depth, whose sky is 0."""
-    height, width = clip.size
-    if clip.depth is None or min(height, width) < 3:
-        return np.zeros(len(spots.frame), bool)
-    x, y = np.clip(spots.x, 1, width - 2), np.clip(spots.y, 1, height - 2)
-    around = ((spots.frame * height + y) * width + x) + (_AROUND @ (width, 1))[:, None]
-    depth = clip.depth.reshape(-1)[around].astype(np.float32)
-    inverse = np.divide(1, depth, out=np.zeros_like(depth), where=depth > 0)
-    slopes = np.stack([_SOBEL.ravel(), _SOBEL.T.ravel()]).astype(np.float32) @ inverse
-    steep = np.abs(slopes).max(0) > EDGE * inverse[4]
-    if clip.body is None:
-        return np.asarray(steep)
-    body = clip.body.reshape(-1)[around[1::2]]  # the four neighbours
-    return np.asarray(steep | (body.max(0) != body.min(0)))
+def _near_edge(clip: Clip, spots: _Spots, rng: np.random.Generator) -> Bool[np.ndarray, "spot"]:
+    """Which spots are near an edge; in frames that were not looked at, none is."""
+    frames = mapped_frames(clip, rng)
+    found = np.zeros((len(clip), *clip.size), bool)
+    found[frames] = edges(clip, frames)
+    return found[spots.frame, spots.y, spots.x]
 
 
 def _visible(
@@ -326,4 +365,4 @@ def _nothing(count: int) -> Asked:
     """Queries at the image centre without any target."""
     middle, times, no = np.full(count, 0.5, np.float32), np.zeros(count, np.int64), np.zeros(count, bool)
     three, two = np.zeros((count, 3), np.float32), np.zeros((count, 2), np.float32)
-    return Asked(middle, middle, times, times, times, three, two, no, three, three, no, no, no, no)
+    return Asked(middle, middle, times, times, times, three, two, no, three, three, no, no, no, no, two, no)

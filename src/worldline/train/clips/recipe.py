@@ -48,6 +48,7 @@ class ClipRecipe(TrainRecipe):
     trust_from: tuple[float, float] = (0.02, 0.1)  # shares of the run between which the confidence begins to count;
     # before that every query counts fully, or a network gives up on what it has not learned yet
     edges: float = 0.3  # share of the queries near discontinuities of depth or motion
+    moving: float = 0.0  # share of the queries on bodies that move; not in the paper
     tied: float = 0.4  # share of the queries with t_tgt = t_cam
     crop: CropOptions = field(default_factory=CropOptions)
     colors: ColorOptions = field(default_factory=ColorOptions)
@@ -86,7 +87,7 @@ class ClipRecipe(TrainRecipe):
 
     def query_options(self, stage: ClipStage) -> QueryOptions:
         """How the queries of a stage are drawn."""
-        return QueryOptions(stage.queries, self.edges, self.tied, stage.near)
+        return QueryOptions(stage.queries, self.edges, self.moving, self.tied, stage.near)
 
     def clip_options(self, stage: ClipStage, frames: int, size: int) -> ClipOptions:
         """What a step of a stage draws from clips."""

@@ -73,7 +73,7 @@ class ClipTask:
         step: int,
     ) -> Figures:
         """See :class:`~worldline.train.tasks.Task`."""
-        return clip_figures(module, batch, recipe, summed, share)
+        return clip_figures(module, batch, stage, recipe, summed, share)
 
     def score(self, recipe: ClipRecipe, network: nn.Module, data: list[Clip]) -> dict[str, float]:
         """See :class:`~worldline.train.tasks.Task`."""
