@@ -1,13 +1,16 @@
-"""``worldline bench``: speed and memory of one pass and of streams, beside global alignment, and of the worlds."""
+"""``worldline bench``: speed and memory of one pass, of streams, of queries about videos, and of the worlds."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+
+if TYPE_CHECKING:
+    from worldline.eval.query_bench import QueryNetwork
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,43 @@ class Stream:
     """Also write the records as JSON."""
 
 
+@dataclass(frozen=True)
+class D4rt:
+    """Encoding a video and answering queries about it; beside the PyPI package d4rt where it is installed."""
+
+    model: str = "mini"
+    """mini, small-128, small-256, vit-b, vit-l, vit-h or vit-g with random weights, or a D4RT model."""
+    parts: tuple[Literal["speed", "tracks", "poses", "saving", "memory"], ...] = ("speed", "tracks", "poses", "saving")
+    """What to measure; memory loads the network once per number of frames and of queries."""
+    threads: tuple[int, ...] = (1, 2)
+    """Numbers of processor threads."""
+    queries: int = 2048
+    """Queries per run."""
+    repeats: int = 5
+    """Runs of which the median is reported."""
+    rates: tuple[float, ...] = (60, 24, 10, 1)
+    """Frame rates for which full-video tracks are counted."""
+    grid: int = 8
+    """Points per side for the pose of a frame."""
+    peer: bool = True
+    """Also the PyPI package d4rt where it is installed and has a network of the same sizes."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the records as JSON."""
+
+
 def run(argv: list[str]) -> int:
     """Parse the arguments and measure."""
     arguments = tyro.extras.subcommand_cli_from_dict(
-        {"single-pass": SinglePass, "memory": Memory, "worlds": Worlds, "stream": Stream},
+        {"single-pass": SinglePass, "memory": Memory, "worlds": Worlds, "stream": Stream, "d4rt": D4rt},
         args=argv,
         prog="worldline bench",
     )
     if isinstance(arguments, Stream):
         return _stream(arguments)
+    if isinstance(arguments, D4rt):
+        return _d4rt(arguments)
     if isinstance(arguments, Worlds):
         return _worlds(arguments)
     return _single_pass(arguments) if isinstance(arguments, SinglePass) else _memory(arguments)
@@ -214,3 +245,49 @@ def _stream(arguments: Stream) -> int:
     if arguments.out:
         write_json(arguments.out, records)
     return 0
+
+
+def _d4rt(arguments: D4rt) -> int:
+    from worldline.cli.common import check_positive, console, markdown_table
+    from worldline.errors import InputError
+    from worldline.eval import query_bench
+    from worldline.files import write_json
+
+    check_positive(threads=min(arguments.threads, default=0), queries=arguments.queries, repeats=arguments.repeats)
+    if not arguments.rates or min(arguments.rates) <= 0 or arguments.grid < 2:
+        raise InputError("A frame rate is not above 0, or the grid has no two points.", "For example: --rates 24 10")
+    out = console()
+    network, result = query_bench.QueryNetwork(arguments.model), dict[str, Any]()
+    config = network.config  # an unknown name ends here
+    size = f"{config.clip_frames} frames of {config.image_size[1]}x{config.image_size[0]}"
+    if not arguments.json:
+        out.print(f"{network.label}; {size}; {arguments.queries} queries")
+    for part in dict.fromkeys(arguments.parts):
+        result[part] = records = _d4rt_part(part, network, arguments)
+        if not arguments.json:
+            out.print(f"\n{part}\n{markdown_table(query_bench.table(part, records))}")
+    if arguments.json:
+        out.print(json.dumps({"network": network.label, **result}, indent=1))
+    if arguments.out:
+        write_json(arguments.out, {"network": network.label, **result})
+    return 0
+
+
+def _d4rt_part(part: str, network: QueryNetwork, arguments: D4rt) -> list[dict[str, Any]]:
+    """The records of one part of the benchmark."""
+    from worldline.eval import query_bench
+
+    if part == "saving":
+        return query_bench.measure_savings()
+    if part == "memory":
+        return query_bench.measure_peaks(network)
+    records: list[dict[str, Any]] = []
+    for threads in arguments.threads:
+        common: dict[str, Any] = {"threads": threads, "repeats": arguments.repeats}
+        if part == "speed":
+            records += query_bench.measure_speed(network, queries=arguments.queries, peer=arguments.peer, **common)
+        elif part == "tracks":
+            records += query_bench.measure_tracks(network, rates=arguments.rates, queries=arguments.queries, **common)
+        else:
+            records.append(query_bench.measure_poses(network, grid=arguments.grid, **common))
+    return records
