@@ -32,6 +32,8 @@ _ALL = [
     _figure("ate", "root mean square distance of the camera centres", "m"),
     _figure("rpe_translation", "root mean square error of the motion from a frame to the next", "m"),
     _figure("rpe_rotation", "the same, of its rotation", "degrees", "lower", "none needed"),
+    _figure("auc30", "area under the recall of the larger of rotation and translation direction error of all pairs of "
+            "frames, sign ignored, up to 30 degrees in bins of one", "", "higher", "none needed"),
     _figure("placed", "share of the frames that got a pose; the others do not count", "", "higher", "none"),
     _figure("cloud_l1", "mean over pixels of |Δx| + |Δy| + |Δz|, points of all frames in the first camera", "m"),
 ]  # fmt: skip
@@ -43,7 +45,13 @@ _DEPTH = {
     "abs_rel": "AbsRel", "abs_rel_equal": "AbsRel, equal", "d1": "δ<1.25", "d2": "δ<1.25²", "d3": "δ<1.25³",
     "rmse": "RMSE", "log_rmse": "log RMSE",
 }  # fmt: skip
-_POSES = {"ate": "ATE", "rpe_translation": "RPE trans", "rpe_rotation": "RPE rot", "placed": "placed"}
+_POSES = {
+    "ate": "ATE",
+    "rpe_translation": "RPE trans",
+    "rpe_rotation": "RPE rot",
+    "auc30": "AUC@30",
+    "placed": "placed",
+}
 
 # Title and columns (figure -> heading) of the tables of a report, in this order; JSON has everything else as well.
 TABLES: dict[str, tuple[str, dict[str, str]]] = {

@@ -14,6 +14,7 @@ from worldline.errors import InputError
 from worldline.eval.video.clouds import score_cloud
 from worldline.eval.video.depth_scores import BONN, KITTI, SCANNET, SINTEL, DepthRules, score_pixels, valid_pixels
 from worldline.eval.video.methods import VideoMethod, find_cloud, find_depth, find_poses
+from worldline.eval.video.pose_pairs import pair_errors, pose_auc
 from worldline.eval.video.readers.kitti import read_kitti
 from worldline.eval.video.readers.posed_video import PosedVideo
 from worldline.eval.video.readers.rgbd import read_bonn, read_tum_dynamics
@@ -163,10 +164,12 @@ def _score_poses(
     if both.sum() < 2:
         notes.append(f"{place[1]}: fewer than two frames got a pose ({place[2]})")
         return [Score("poses", *place, "sim3", {"placed": share})]
+    figures = {**asdict(score_trajectory(found[both], true[both])), "placed": share}
     if stands_still(true[both]):
-        notes.append(f"{place[1]}: the true camera stands still, so ATE and RPE trans are left out")
-    scores = score_trajectory(found[both], true[both])
-    return [Score("poses", *place, "sim3", {**asdict(scores), "placed": share})]
+        notes.append(f"{place[1]}: the true camera stands still, so only the rotation of its poses is measured")
+    else:
+        figures["auc30"] = pose_auc(pair_errors(found[both], true[both]), 30)
+    return [Score("poses", *place, "sim3", figures)]
 
 
 def _predictions(
