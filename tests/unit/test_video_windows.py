@@ -115,6 +115,19 @@ def test_confident_mistakes_are_weighed_down_or_show_in_the_plain_rule() -> None
     assert plain.error > 5 * robust.error
 
 
+def test_noise_does_not_shrink_the_scale_seam_by_seam() -> None:
+    """Least squares takes one side to be exact: its scales are too small by the noise's share of the variance."""
+    plain, robust = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        points = rng.normal((0, 0, 4), (1, 1, 0.7), size=(2000, 3))
+        noisy = [points + 0.15 * rng.normal(size=points.shape) for _ in range(2)]
+        for kept, options in ((plain, PLAIN), (robust, WindowOptions())):
+            kept.append(np.log(float(fit_seam(*noisy, np.ones(2000), options).previous_from_current.scale)))
+    assert np.sum(plain) < -0.4  # after 20 seams a third of the size is gone
+    assert abs(np.sum(robust)) < 0.06
+
+
 def test_invalid_points_are_not_used() -> None:
     rng, truth = np.random.default_rng(2), random_similarity(4)
     current = rng.normal(size=(60, 3))

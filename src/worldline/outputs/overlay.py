@@ -97,6 +97,7 @@ class Painter:
         crowd = np.sqrt(self.size[0] * self.size[1] / max(1, len(pixels)))  # distance of neighbours on a grid
         fitting = float(np.clip(min(0.16 * crowd, 0.007 * max(self.size)), 1.0, 8.0))
         self.radius = options.radius or fitting
+        self.strength = float(np.clip(crowd / 24, 0.35, 1.0))  # trails of a crowd would hide the video
 
     def draw(self, frame: UInt8[np.ndarray, "height width 3"], number: int) -> UInt8[np.ndarray, "h w 3"]:
         """The frame with what the tracks did until now."""
@@ -119,7 +120,7 @@ class Painter:
         for start in range(min(since, number), number):
             seen = self.known[:, start] & self.known[:, start + 1] & self.visible[:, start] & self.visible[:, start + 1]
             age = (self.times[number] - self.times[start]) / max(self.options.trail, 1e-9)
-            strength = round(40 + 170 * float(np.clip(1 - age, 0, 1)))
+            strength = round(self.strength * (40 + 170 * float(np.clip(1 - age, 0, 1))))
             for track in np.flatnonzero(seen):
                 yield int(track), start, start + 1, strength
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
 
 from worldline.errors import InputError
 from worldline.geometry import Similarity, fit_similarity, fit_similarity_robust
@@ -32,7 +33,7 @@ class WindowOptions:
     window: int | None = None  # frames per window; None: as many as the network takes
     overlap: int | None = None  # frames that neighbours share; None: half of the window
     share: float = 0.85  # of the overlap's points: the most confident ones that the similarity is fitted to
-    robust: bool = True  # weigh those down that do not fit; False: the paper's plain least squares
+    robust: bool = True  # weigh those down that do not fit, treat both windows alike; False: plain least squares
     grid: int = 16  # points per side of every frame of the overlap
     least_points: int = 16  # fewer are not trusted with seven unknowns
 
@@ -149,7 +150,7 @@ def fit_seam(
         spread = torch.linalg.svdvals(points - points.mean(0))
         if not spread[1] > _THIN * spread[0]:
             return _apart(len(best), offered, f"the points of the {whose} window lie on a line or in one place")
-    fit = (fit_similarity_robust if options.robust else fit_similarity)(source, target)
+    fit = _fit_both_ways(source, target) if options.robust else fit_similarity(source, target)
     scale = float(fit.scale)
     if not _LEAST_SCALE < scale < _LARGEST_SCALE:
         return _apart(len(best), offered, f"their units differ by a factor of {scale:.1e}")
@@ -202,6 +203,18 @@ def hand_over(
     """
     seen = visibility > threshold
     return np.where(seen, confidence, -np.inf).argmax(1), np.asarray(seen.any(1))
+
+
+def _fit_both_ways(source: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"]) -> Similarity:
+    """Robust similarity without preference for one of the two sets.
+
+    Least squares takes the source to be exact, so noise in it makes the scale too small, a little at every seam of a
+    long video. The fits in both directions are wrong by the same factor where the windows are equally good.
+    """
+    forward, backward = fit_similarity_robust(source, target), fit_similarity_robust(target, source)
+    scale = (forward.scale / backward.scale).sqrt()
+    rotation = forward.rotation
+    return Similarity(scale, rotation, (target - scale * source @ rotation.mT).median(0).values)
 
 
 def _apart(used: int, offered: int, failure: str) -> Seam:

@@ -1,0 +1,72 @@
+"""A network's video in windows answers as the same network does for each window alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from worldline.errors import InputError
+from worldline.models.config import D4rtConfig
+from worldline.models.d4rt import D4rt
+from worldline.pipeline.single_pass import Reconstructor
+from worldline.pipeline.video import encode_video, open_footage
+from worldline.pipeline.video.long import open_long, part_of
+from worldline.scene.video.windows import Window, WindowOptions
+
+TINY = D4rtConfig(
+    clip_frames=4, image_size=(32, 32), encoder_dim=16, encoder_depth=2, encoder_heads=2, encoder_mlp_dim=32,
+    decoder_dim=16, decoder_depth=1, decoder_heads=2, decoder_mlp_dim=32,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model() -> Reconstructor:
+    torch.manual_seed(0)
+    return Reconstructor(D4rt(TINY).eval(), "tiny", "cpu")
+
+
+@pytest.fixture(scope="module")
+def frames() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (7, 24, 40, 3), np.uint8)
+
+
+def test_a_video_of_one_window_is_that_of_encode(model: Reconstructor, frames: np.ndarray) -> None:
+    assert isinstance(model.network, D4rt)
+    short, long = encode_video(model.network, frames[:4]), open_long(model, frames[:4])
+    u, v = np.random.default_rng(1).uniform(0, 1, (2, 50))
+    times = np.random.default_rng(2).integers(0, 4, (3, 50))
+    one, other = short.query(u, v, *times), long.query(u, v, *times)
+    for name in ("points", "uv", "visibility", "motion", "normal", "confidence"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    np.testing.assert_array_equal(short.tracks("grid:3").points, long.tracks("grid:3").points)
+    np.testing.assert_allclose(short.depth().depth, long.depth().depth)
+
+
+def test_windows_are_encoded_in_order_and_one_is_kept(model: Reconstructor, frames: np.ndarray) -> None:
+    heard: list[Window] = []
+    video = open_long(model, frames, encoded=heard.append)
+    assert heard == [] and [(each.start, each.stop) for each in video.windows] == [(0, 4), (2, 6), (3, 7)]
+    scene = video.scene(tracks="grid:2", dynamic=False)
+    assert heard == list(video.windows) and len(scene.views) == 7
+    assert scene.provenance.model == "tiny"
+    assert [view.name for view in scene.views] == [f"frame_{number:06d}" for number in range(7)]
+
+
+def test_a_part_of_the_footage_is_read_only_there(frames: np.ndarray) -> None:
+    part = part_of(open_footage(frames, fps=10), Window(2, 5))
+    assert len(part) == 3 and part.seconds is not None
+    np.testing.assert_allclose(part.seconds, [0.2, 0.3, 0.4])
+    np.testing.assert_array_equal(np.stack(list(part.frames())), frames[2:5])
+
+
+def test_mistakes_are_named(model: Reconstructor, frames: np.ndarray) -> None:
+    with pytest.raises(InputError, match="A window of 5 frames is too long for tiny"):
+        open_long(model, frames, windows=WindowOptions(window=5))
+    other = replace(
+        model, network=Driv3r(Driv3rConfig(encoder_dim=32, encoder_depth=1, encoder_heads=2)), name="stream"
+    )
+    with pytest.raises(InputError, match="stream answers no queries"):
+        open_long(other, frames)
