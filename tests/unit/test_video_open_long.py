@@ -65,8 +65,6 @@ def test_a_part_of_the_footage_is_read_only_there(frames: np.ndarray) -> None:
 def test_mistakes_are_named(model: Reconstructor, frames: np.ndarray) -> None:
     with pytest.raises(InputError, match="A window of 5 frames is too long for tiny"):
         open_long(model, frames, windows=WindowOptions(window=5))
-    other = replace(
-        model, network=Driv3r(Driv3rConfig(encoder_dim=32, encoder_depth=1, encoder_heads=2)), name="stream"
-    )
+    other = replace(model, network=torch.nn.Identity(), name="stream")
     with pytest.raises(InputError, match="stream answers no queries"):
         open_long(other, frames)
