@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from worldline import weights
@@ -82,6 +85,28 @@ def test_containers_and_prefixes(tmp_path: Path, container: str | None, prefix: 
     model, info = weights.load_model(weights.convert(path, tmp_path / "out"))
     assert model.config == SMALL and info.family == "d4rt"
     assert torch.equal(model.state_dict()["encoder.norm.weight"], state()["encoder.final_norm.weight"])
+
+
+def test_safetensors_with_its_options_beside_it(tmp_path: Path) -> None:
+    save_file(state(), tmp_path / "opend4rt.safetensors")
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model_yaml()))
+    model, _ = weights.load_model(weights.convert(tmp_path / "opend4rt.safetensors", tmp_path / "out"))
+    assert model.config == SMALL
+    with pytest.raises(WeightsError, match="how many attention heads"):
+        weights.convert(tmp_path / "opend4rt.safetensors", tmp_path / "other", ignore_options=True)
+
+
+def test_a_video_is_tracked_with_a_checkpoint_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLDLINE_HOME", str(tmp_path / "home"))
+    path = write(tmp_path / "opend4rt.ckpt", {"model": state(), "optimizer": {}}, model_yaml())
+    (tmp_path / "film").mkdir()
+    for number in range(9):  # more than a clip, and an odd number
+        pixels = np.random.default_rng(number).integers(256, size=(48, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "film" / f"{number}.png")
+    arguments = ["--points", "grid:2", "--size", "32", "--no-film", "--quiet", "--device", "cpu"]
+    assert main(["track", str(tmp_path / "film"), "-o", str(tmp_path / "out"), "--model", str(path), *arguments]) == 0
+    with np.load(tmp_path / "out" / "tracks.npz") as tracks:
+        assert tracks["tracks_XYZ"].shape == (9, 4, 3)
 
 
 def test_a_file_that_holds_its_options_itself(tmp_path: Path) -> None:
