@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
@@ -186,3 +187,16 @@ def test_the_verb_prints_tables_or_json(tmp_path: Path, capsys: pytest.CaptureFi
 def test_mistakes_are_named(arguments: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         bench.run(["d4rt", *arguments])
+
+
+def test_the_script_for_cuda_runs_on_a_processor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "d4rt_cuda.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--device", "cpu", "--tiny", "--no-compile"])
+    runpy.run_path(str(script), run_name="__main__")
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if "float" in line.split(" | ")[0]]
+    assert [row[0].strip("| ") for row in rows] == 2 * ["float32", "bfloat16"]
+    for exact, half in (rows[:2], rows[2:]):
+        assert float(exact[-1].strip("| ")) == 0
+        assert 0 < float(half[-1].strip("| ")) < 0.05
