@@ -38,8 +38,8 @@ class LossWeights:
     normal: float = 0.5
     confidence: float = 0.2  # price of a low one
     depth: float = 0.0  # of the relative error of the depth, unweighted by confidence; not in the paper
-    motion_unit: Literal["depth", "metric"] = "depth"  # "depth": both sides divided like the points, because a network
-    # that is free to choose its unit cannot know metres; "metric": as they are
+    motion_unit: Literal["depth", "log", "metric"] = "depth"  # "depth": both sides divided like the points, because a
+    # network that is free to choose its unit cannot know metres; "log": then compared like points; "metric": as it is
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,9 @@ def query_loss(
     error = (squeezed(found / own) - squeezed(true / theirs)).abs().mean(-1)
     sure = answers.confidence.float().sigmoid()
     mixed = (1 - trust) + trust * sure.clamp(_SURE, 1 - _SURE)
-    scales = (own, theirs) if weights.motion_unit == "depth" else (1.0, 1.0)
+    scales = (1.0, 1.0) if weights.motion_unit == "metric" else (own, theirs)
+    ways = answers.motion.float() / scales[0], motion / scales[1]
+    ways = (squeezed(ways[0]), squeezed(ways[1])) if weights.motion_unit == "log" else ways
     ahead = true[..., 2] > _NEAREST * theirs[..., 0]
     relative = found[..., 2] / own[..., 0] * theirs[..., 0] / true[..., 2].where(ahead, torch.ones_like(own[..., 0]))
     counts = summed(torch.stack([mask.sum() for mask in (*masks, masks[0] & ahead)]).float()).clamp_min(1)
@@ -120,7 +122,7 @@ def query_loss(
         "penalty": mean(-mixed.log(), masks[0], 0),
         "uv": mean((answers.uv.float() - uv).abs().mean(-1), masks[1], 1),
         "visibility": mean(seen, masks[2], 2),
-        "motion": mean((answers.motion.float() / scales[0] - motion / scales[1]).abs().mean(-1), masks[3], 3),
+        "motion": mean((ways[0] - ways[1]).abs().mean(-1), masks[3], 3),
         "normal": mean(1 - cosine, masks[4], 4),
         "depth": mean((relative - 1).abs(), masks[0] & ahead, 5),
     }

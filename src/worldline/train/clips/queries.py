@@ -32,11 +32,13 @@ class QueryOptions:
     edges: float = 0.3  # share of them near discontinuities of depth or motion
     moving: float = 0.0  # share of them on bodies that move, on top of those that happen to be; not in the paper
     tied: float = 0.4  # share with t_tgt = t_cam on top of those where it happens by chance
+    own: float = 0.0  # share with t_src = t_tgt = t_cam, which ask for depth; not in the paper
     near: tuple[tuple[float, int], ...] = ()  # (share, frames): t_tgt at most so far from t_src; the rest is uniform
     uv_margin: float = 0.5  # uv is asked for up to so far beyond the edges, in image sizes: further out it diverges
 
     def __post_init__(self) -> None:
-        shares = (self.edges, self.moving, self.edges + self.moving, self.tied, sum(share for share, _ in self.near))
+        near = sum(share for share, _ in self.near)
+        shares = (self.edges, self.moving, self.edges + self.moving, self.tied, self.own, near)
         if self.count < 1 or not all(0 <= share <= 1 for share in shares):
             raise InputError("Queries are counted from 1, their kinds are shares.", "Give numbers from 0 to 1.")
 
@@ -80,6 +82,9 @@ def draw_queries(clip: Clip, options: QueryOptions, rng: np.random.Generator) ->
     count, frames = options.count, len(clip)
     t_tgt = _targets(sources.frame, frames, options.near, rng)
     t_cam = np.where(rng.random(count) < options.tied, t_tgt, rng.integers(frames, size=count))
+    if options.own:
+        own = rng.random(count) < options.own
+        t_tgt, t_cam = (np.where(own, sources.frame, times) for times in (t_tgt, t_cam))
     return answer(clip, sources, t_tgt, t_cam, options.uv_margin)
 
 

@@ -50,6 +50,7 @@ class ClipRecipe(TrainRecipe):
     edges: float = 0.3  # share of the queries near discontinuities of depth or motion
     moving: float = 0.0  # share of the queries on bodies that move; not in the paper
     tied: float = 0.4  # share of the queries with t_tgt = t_cam
+    own: float = 0.0  # share of the queries with t_src = t_tgt = t_cam, which ask for depth; not in the paper
     crop: CropOptions = field(default_factory=CropOptions)
     colors: ColorOptions = field(default_factory=ColorOptions)
     largest_stride: int = 4  # between the frames of a clip
@@ -87,7 +88,7 @@ class ClipRecipe(TrainRecipe):
 
     def query_options(self, stage: ClipStage) -> QueryOptions:
         """How the queries of a stage are drawn."""
-        return QueryOptions(stage.queries, self.edges, self.moving, self.tied, stage.near)
+        return QueryOptions(stage.queries, self.edges, self.moving, self.tied, self.own, stage.near)
 
     def clip_options(self, stage: ClipStage, frames: int, size: int) -> ClipOptions:
         """What a step of a stage draws from clips."""

@@ -57,7 +57,9 @@ class ClipTask:
         """See :class:`~worldline.train.tasks.Task`."""
         stage = request.stage
         assert isinstance(stage, ClipStage)
-        options = recipe.clip_options(stage, request.views, request.size)
+        patch = recipe.network_config().patch[0]
+        frames = max(patch, request.views // patch * patch)  # the last frame of an odd number would be seen twice
+        options = recipe.clip_options(stage, frames, request.size)
         return draw_clips(source.draw(rng, request.scenes, request.size), options, rng)
 
     def figures(
