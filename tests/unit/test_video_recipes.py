@@ -200,6 +200,8 @@ def test_walls_are_not_thick() -> None:
     assert confidence[kept].mean() > 0.85  # the most confident stay
     assert len(merge_surfaces(points, confidence, angle=1e-5, tolerance=1e-9)) == len(points)
     assert len(merge_surfaces(np.zeros((3, 3)), np.ones(3), 0.1, 0.1)) == 0
+    confirmed = merge_surfaces(points, confidence, angle=0.05, tolerance=0.1, support=5)
+    assert (confirmed < 4000).all() and len(confirmed) > 0.9 * (kept < 4000).sum()
 
 
 def test_merging_keeps_the_most_confident_whatever_the_order() -> None:

@@ -31,16 +31,18 @@ class CloudOptions:
     merge: float = 0.05  # points on one line of sight whose distances differ by less than this share are one surface;
     # 0 = all points stay
     sight: float = 1.0  # width of a line of sight, in cells of the grid
+    support: int = 2  # surfaces that fewer points agree on are left out: 2 removes what a single frame made up, and
+    # some of what a single frame saw; never more than there are frames
 
     def __post_init__(self) -> None:
         if not 0 <= self.confidence_percent < 100:
             raise InputError(
                 f"confidence_percent is {self.confidence_percent}.", "It is a share: from 0 to less than 100."
             )
-        if self.edges < 0 or self.merge < 0 or not self.sight > 0:
+        if self.edges < 0 or self.merge < 0 or not self.sight > 0 or self.support < 1:
             raise InputError(
-                f"edges {self.edges}, merge {self.merge}, sight {self.sight}: out of range.",
-                "edges and merge are not negative, sight is more than 0.",
+                f"edges {self.edges}, merge {self.merge}, sight {self.sight}, support {self.support}: out of range.",
+                "edges and merge are not negative, sight is more than 0, support at least 1.",
             )
 
 
@@ -99,7 +101,7 @@ def cloud_of(
     confidence = answers.confidence[keep]
     if options.merge > 0:
         angle = options.sight * _cell_angle(answers.points, keep)
-        rows = merge_surfaces(points, confidence, angle, options.merge)
+        rows = merge_surfaces(points, confidence, angle, options.merge, min(options.support, len(chosen)))
     else:
         rows = np.arange(len(points))
     uv = np.stack([u[row, column], v[row, column]], -1).astype(np.float32)[rows]
@@ -109,8 +111,9 @@ def cloud_of(
 
 
 def merge_surfaces(
-    points: Float[np.ndarray, "n 3"], confidence: Float[np.ndarray, "n"], angle: float, tolerance: float
-) -> Int64[np.ndarray, "m"]:
+    points: Float[np.ndarray, "n 3"], confidence: Float[np.ndarray, "n"], angle: float, tolerance: float,
+    support: int = 1,
+) -> Int64[np.ndarray, "m"]:  # fmt: skip
     """Rows of the points that stay, ascending: per line of sight from the origin the most confident of each surface.
 
     The most confident point of a line takes away all others whose distance differs by less than ``tolerance`` of it,
@@ -120,6 +123,7 @@ def merge_surfaces(
         points: in the frame of the camera that looks.
         angle: width of a line of sight in radians.
         tolerance: relative difference of distances.
+        support: least number of points that a surface is made of.
     """
     distance = np.linalg.norm(points, axis=-1).astype(np.float64)
     line = _lines_of_sight(points, distance, angle)
@@ -129,10 +133,11 @@ def merge_surfaces(
     left = by_confidence[alive[by_confidence]]
     while len(left):  # as many rounds as there are surfaces behind each other
         _, first, which = np.unique(line[left], return_index=True, return_inverse=True)
-        winner = left[first]  # the first of each line is its most confident
-        kept.append(winner)
-        best = distance[winner][which.reshape(-1)]
-        left = left[np.abs(distance[left] - best) > tolerance * np.minimum(best, distance[left])]
+        winner, which = left[first], which.reshape(-1)  # the first of each line is its most confident
+        best = distance[winner][which]
+        same = np.abs(distance[left] - best) <= tolerance * np.minimum(best, distance[left])
+        kept.append(winner[np.bincount(which, same) >= support])
+        left = left[~same]
     return np.sort(np.concatenate(kept)) if kept else np.zeros(0, np.int64)
 
 

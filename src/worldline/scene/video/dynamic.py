@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from worldline.errors import InputError
 from worldline.scene.video.answers import AnswersQueries
 from worldline.scene.video.asking import ask, cell_centers, check_size, chosen_frames
 from worldline.scene.video.depth import moderate_size
-from worldline.scene.video.robust import NORMAL
 
+_MEDIAN_LENGTH = 0.65  # standard deviation per axis over the median length of a normal vector in three axes
 Evidence = Literal["points", "motion"]
 
 
@@ -27,7 +27,7 @@ class DynamicOptions:
 
     reach: int = 4  # frames before and after that are looked at, and half as many: far ones show slow motion, near ones
     # are more certain
-    smooth: int = 3  # edge in cells of the median over neighbours, which takes lone errors away; 1 = none
+    smooth: int = 3  # edge in cells of the median over neighbours, taken where noise would hide ``least``; 1 = never
     evidence: Evidence = "points"  # "points": difference of the positions at two times in one camera, which the main
     # output gives; "motion": the auxiliary output
     least: float = 0.01  # displacement, as a share of the pixel's distance, below which nothing counts as moving
@@ -84,12 +84,16 @@ def find_dynamic(
     field = "points" if options.evidence == "points" else "motion"
     then = ask(video, u, v, own[:, None], asked, own[:, None], keep=(field, "confidence"))
     shift = then.points - now.points[:, None] if field == "points" else then.motion
-    moved = np.linalg.norm(_smoothed(shift, options.smooth), axis=-1)  # [n, step, h, w]
-    distance = np.linalg.norm(now.points, axis=-1)[:, None]
-    usable = exists[:, :, None, None] & (now.points[..., 2] > 0)[:, None] & np.isfinite(moved)
-    confidence = np.minimum(now.confidence[:, None], then.confidence)
-    share = np.where(usable, moved / np.maximum(distance, 1e-12), np.nan)
-    tolerated = _tolerated(share, confidence, np.abs(steps), options)
+    usable = exists[:, :, None, None] & (now.points[..., 2] > 0)[:, None] & np.isfinite(shift).all(-1)
+    distance = np.where(usable, np.linalg.norm(now.points, axis=-1)[:, None], np.nan)
+    unit = _noise(np.linalg.norm(shift, axis=-1) / distance, np.abs(steps))
+    if options.deviations * unit.max() > options.least and options.smooth > 1:
+        shift = _smoothed(shift, options.smooth)
+        unit = _noise(np.linalg.norm(shift, axis=-1) / distance, np.abs(steps))
+    moved = np.linalg.norm(shift, axis=-1)  # [n, step, h, w]
+    doubt = _doubt(np.minimum(now.confidence[:, None], then.confidence), usable)
+    tolerated = np.maximum(options.deviations * unit, options.least)[:, None, None] * doubt
+    share = moved / distance
     score = np.where(usable, share / tolerated, 0.0).max(1)
     speed = np.where(usable, moved / np.abs(steps)[:, None, None], 0.0).max(1)
     return DynamicMasks(score > 1, score.astype(np.float32), speed.astype(np.float32), chosen)
@@ -99,20 +103,21 @@ def _smoothed(shift: np.ndarray, edge: int) -> np.ndarray:
     """Median of every component over a square of neighbours of [n, step, h, w, 3]."""
     from scipy.ndimage import median_filter
 
-    return shift if edge == 1 else median_filter(np.nan_to_num(shift), size=(1, 1, edge, edge, 1), mode="nearest")
+    return median_filter(np.nan_to_num(shift), size=(1, 1, edge, edge, 1), mode="nearest")
 
 
-def _tolerated(
-    share: np.ndarray, confidence: np.ndarray, gap: Int64[np.ndarray, "s"], options: DynamicOptions
-) -> np.ndarray:
-    """Displacement over distance that still may be noise, per pixel and step [n, step, h, w]."""
-    unit = np.full((1, share.shape[1], 1, 1), 1e-6)
-    typical = np.ones_like(unit)
+def _noise(share: np.ndarray, gap: Int64[np.ndarray, "s"]) -> Float64[np.ndarray, "s"]:
+    """Standard deviation of displacement over distance per axis, as most pixels show it, for each step."""
+    unit = np.full(len(gap), 1e-6)
     for distance in np.unique(gap):  # times equally far away are equally uncertain
         rows = gap == distance
-        known = np.isfinite(share[:, rows])
-        if known.any():
-            unit[:, rows] = NORMAL / 1.5 * np.median(share[:, rows][known])  # the median of a length in three axes
-            typical[:, rows] = np.median(confidence[:, rows][known])
-    doubt = np.maximum(1.0, typical / np.maximum(confidence, 1e-12))
-    return (np.maximum(options.deviations * unit, options.least) * doubt).astype(np.float32)
+        known = share[:, rows][np.isfinite(share[:, rows])]
+        if len(known):
+            unit[rows] = max(1e-6, _MEDIAN_LENGTH * float(np.median(known)))
+    return unit
+
+
+def _doubt(confidence: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """Factor by which pixels of less than the typical confidence are less certain."""
+    typical = float(np.median(confidence[usable])) if usable.any() else 1.0
+    return np.maximum(1.0, typical / np.maximum(confidence, 1e-12))
