@@ -124,7 +124,9 @@ def _get(out: Console, command: GetModels) -> None:
     if not command.models:
         raise InputError("No model was named.", "Give ids or hub ids: see worldline models list")
     for name in command.models:
-        with out.status(f"fetching and converting {name}"):
+        entry = weights.MODELS.get(name)
+        size = entry.source.bytes if entry and entry.source else 0
+        with out.status(f"fetching and converting {name}" + (f" ({size / 1e9:.1f} GB)" if size else "")):
             folder = weights.resolve(name, repin=command.repin)
         out.print(f"{name}: {folder}", markup=False)
         out.print(weights.info(name).notice, markup=False)

@@ -108,7 +108,7 @@ def _open_d4rt(frames: int, folder: str, parameters: int, size: int, sha256: str
             options=f"checkpoints/{folder}/model.yaml",
             bytes=size,
             sha256=sha256,
-            reported_by="one independent user of the file (a statement of its authors is not known)",
+            reported_by="one independent user; no statement of the authors is known",
         ),
     )
 
