@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,29 @@ def _exactly(file: Any, count: int) -> bytes:
     return data
 
 
-def numbered(folder: Path, pattern: str) -> dict[int, Path]:
-    """Files of a folder by the last whole number in their names, in rising order."""
-    found: dict[int, Path] = {}
-    for path in folder.glob(pattern):
-        digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
-        if digits:
-            found[int(digits[-1])] = path
-    return dict(sorted(found.items()))
+class Files(dict[int, Path]):
+    """Files of a folder by the number in their names. One that is asked for and missing is an :class:`InputError`."""
+
+    def __init__(self, folder: Path, files: dict[int, Path]) -> None:
+        super().__init__(files)
+        self.folder = folder
+
+    def __missing__(self, number: int) -> Path:
+        raise InputError(f"{self.folder} has no file of frame {number} any more.", REMEDY)
+
+
+@lru_cache(maxsize=64)  # a data set may have a million files: videos remember numbers, and list their folder to read
+def numbered(folder: Path, *patterns: str) -> Files:
+    """Files of a folder by the last whole number in their names, in rising order; of the first pattern that has any."""
+    for pattern in patterns:
+        found: dict[int, Path] = {}
+        for path in folder.glob(pattern):
+            digits = "".join(c if c.isdigit() else " " for c in path.stem).split()
+            if digits:
+                found[int(digits[-1])] = path
+        if found:
+            return Files(folder, dict(sorted(found.items())))
+    return Files(folder, {})
 
 
 def folders_with(root: Path, *markers: str, depth: int = 3) -> list[Path]:

@@ -23,6 +23,7 @@ from worldline.errors import InputError
 from worldline.train.clips.readers import axes
 from worldline.train.clips.readers.files import (
     REMEDY,
+    Files,
     folders_with,
     naming,
     numbered,
@@ -36,6 +37,12 @@ from worldline.train.clips.readers.sequence import Frame, VideoSequence, sky_of
 from worldline.train.clips.readers.surfaces import NormalCode, normals_of_depth
 
 RATE = 12.0  # of MOVi; scenes that say their own have it in metadata.frame_rate
+_FILES = {
+    "rgb": ("rgba_*.png", "rgb_*.png", "rgba_*.jpg", "rgb_*.jpg"),
+    "depth": ("depth_*.tiff", "depth_*.png"),
+    "segmentation": ("segmentation_*.png",),
+    "normal": ("normal_*.png",),
+}
 _SKY = 1e5  # metres; Blender says 1e10 where a ray leaves the scene
 
 
@@ -44,28 +51,24 @@ class Scene(VideoSequence):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.files = {
-            "rgb": _first(folder, "rgba_*.png", "rgb_*.png", "rgba_*.jpg", "rgb_*.jpg"),
-            "depth": _first(folder, "depth_*.tiff", "depth_*.png"),
-            "segmentation": _first(folder, "segmentation_*.png"),
-            "normal": _first(folder, "normal_*.png"),
-        }
-        every = [number for number in self.files["rgb"] if number in self.files["depth"]]
-        super().__init__(str(folder), every, RATE)
+        depths = self._files("depth")
+        super().__init__(str(folder), [number for number in self._files("rgb") if number in depths], RATE)
 
     def frame(self, index: int) -> Frame:
         number = int(self.numbers[index])
-        if number not in self.files["segmentation"]:
+        segmentation = self._files("segmentation")
+        if number not in segmentation:
             raise InputError(
                 f"{self.folder} has no segmentation of frame {number}.",
                 "Export it with the frames: without it nobody knows what moves.",
             )
-        image, labels = read_color(self.files["rgb"][number]), read_labels(self.files["segmentation"][number])
+        image, labels = read_color(self._files("rgb")[number]), read_labels(segmentation[number])
         depth, sky = self._depth(index)
         intrinsics, poses = self.cameras(np.array([index]), *depth.shape)
         normals = None
-        if number in self.files["normal"] and self.code is not None:
-            normals = self.code.decode(read_color(self.files["normal"][number]), intrinsics[0], poses[0])
+        maps = self._files("normal")
+        if number in maps and self.code is not None:
+            normals = self.code.decode(read_color(maps[number]), intrinsics[0], poses[0])
         return sky_of(Frame(image, depth, labels, normals), sky)
 
     def cameras(
@@ -91,9 +94,12 @@ class Scene(VideoSequence):
     def times(self, index: Int[np.ndarray, "frame"]) -> Float[np.ndarray, "frame"]:
         return self.numbers[index] / float(self.metadata.get("metadata", {}).get("frame_rate", RATE))
 
+    def _files(self, kind: str) -> Files:
+        return numbered(self.folder, *_FILES[kind])
+
     def _depth(self, index: int) -> tuple[Float[np.ndarray, "height width"], Bool[np.ndarray, "height width"]]:
         """Depth along the optical axis, and where the sky is."""
-        distance = self._distance(self.files["depth"][int(self.numbers[index])])
+        distance = self._distance(self._files("depth")[int(self.numbers[index])])
         intrinsics, _ = self.cameras(np.array([index]), *distance.shape)
         sky = ~(distance < _SKY)
         return axes.depth_of_distance(np.where(sky, 0, distance), intrinsics[0]), sky
@@ -102,7 +108,7 @@ class Scene(VideoSequence):
     def code(self) -> NormalCode | None:
         """What the normal maps mean, by the one in the middle of the video."""
         index = len(self) // 2
-        path = self.files["normal"].get(int(self.numbers[index]))
+        path = self._files("normal").get(int(self.numbers[index]))
         if path is None:
             return None
         depth, _ = self._depth(index)
@@ -151,11 +157,6 @@ def _poses(thing: dict[str, Any]) -> Float[np.ndarray, "frame 4 4"]:
     if positions.ndim != 2 or positions.shape[1] != 3 or quaternions.shape != (len(positions), 4):
         raise ValueError("positions and quaternions are not those of the frames")
     return axes.poses(positions, axes.rotations(quaternions))
-
-
-def _first(folder: Path, *patterns: str) -> dict[int, Path]:
-    """Files of the first pattern that has any."""
-    return next((files for pattern in patterns if (files := numbered(folder, pattern))), {})
 
 
 def find(folder: Path) -> list[VideoSequence]:

@@ -25,6 +25,7 @@ from worldline.train.clips.clips import ClipTracks
 from worldline.train.clips.readers import axes
 from worldline.train.clips.readers.files import (
     REMEDY,
+    Files,
     folders_with,
     npz_names,
     npz_rows,
@@ -71,18 +72,16 @@ class Odyssey(VideoSequence):
 
     def __init__(self, folder: Path, archive: Path) -> None:
         self.folder, self.archive = folder, archive
-        self.images = {**numbered(folder / "rgbs", "*.png"), **numbered(folder / "rgbs", "*.jpg")}
-        self.depths = numbered(folder / "depths", "*.png")
-        self.normals = {**numbered(folder / "normals", "*.png"), **numbered(folder / "normals", "*.jpg")}
-        super().__init__(str(folder), [n for n in self.images if n in self.depths], RATE)
+        depths = self._files("depths")
+        super().__init__(str(folder), [number for number in self._files("rgbs") if number in depths], RATE)
 
     def frame(self, index: int) -> Frame:
         number = int(self.numbers[index])
-        depth, normals = self._depth(number), None
-        if number in self.normals and self.code is not None:
+        depth, normals, maps = self._depth(number), None, self._files("normals")
+        if number in maps and self.code is not None:
             intrinsics, poses = self.cameras(np.array([index]), *depth.shape)
-            normals = self.code.decode(read_color(self.normals[number]), intrinsics[0], poses[0])
-        return Frame(read_color(self.images[number]), depth, normals=normals)
+            normals = self.code.decode(read_color(maps[number]), intrinsics[0], poses[0])
+        return Frame(read_color(self._files("rgbs")[number]), depth, normals=normals)
 
     def cameras(
         self, index: Int[np.ndarray, "frame"], height: int, width: int
@@ -101,13 +100,14 @@ class Odyssey(VideoSequence):
         """What the normal maps mean, by the one in the middle of the video."""
         index = len(self) // 2
         number = int(self.numbers[index])
-        if number not in self.normals:
+        maps = self._files("normals")
+        if number not in maps:
             return None
         depth = self._depth(number)
         intrinsics, poses = self.cameras(np.array([index]), *depth.shape)
         expected = normals_of_depth(depth, intrinsics[0], poses[0], self.smoothing)
         turns = (_UPRIGHT[:3, :3], _UPRIGHT[:3, :3].T)
-        return NormalCode.agreeing(read_color(self.normals[number]), expected, poses[0], turns)
+        return NormalCode.agreeing(read_color(maps[number]), expected, poses[0], turns)
 
     @cached_property
     def convention(self) -> Convention:
@@ -129,8 +129,11 @@ class Odyssey(VideoSequence):
             )
         return choices[int(np.argmin(errors))]
 
+    def _files(self, kind: str) -> Files:
+        return numbered(self.folder / kind, "*.jpg", "*.png")
+
     def _depth(self, number: int) -> Float[np.ndarray, "height width"]:
-        raw = read_gray16(self.depths[number])
+        raw = read_gray16(self._files("depths")[number])
         return np.where(raw == _FAR, 0, raw).astype(np.float32) * np.float32(_METRES)
 
     @cached_property

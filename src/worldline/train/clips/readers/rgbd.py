@@ -20,6 +20,7 @@ from PIL import Image
 from worldline.errors import InputError
 from worldline.train.clips.readers.files import (
     REMEDY,
+    Files,
     folders_with,
     numbered,
     read_color,
@@ -40,19 +41,18 @@ class Recording(VideoSequence):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        colors = folder / "color" if (folder / "color").is_dir() else folder / "rgb"
-        self.images = {**numbered(colors, "*.png"), **numbered(colors, "*.jpg")}
-        self.depths, self.poses = numbered(folder / "depth", "*.png"), numbered(folder / "pose", "*.txt")
-        super().__init__(str(folder), sorted(self.images.keys() & self.depths.keys() & self.poses.keys()), RATE)
+        self.colors = folder / ("color" if (folder / "color").is_dir() else "rgb")
+        present = (self._images.keys(), self._depths.keys(), numbered(folder / "pose", "*.txt").keys())
+        super().__init__(str(folder), sorted(set.intersection(*map(set, present))), RATE)
 
     def usable(self) -> Int[np.ndarray, "n"]:
         return np.flatnonzero(np.isfinite(self.world_from_cam).all((1, 2)))
 
     def frame(self, index: int) -> Frame:
         number = int(self.numbers[index])
-        raw = read_gray16(self.depths[number])
+        raw = read_gray16(self._depths[number])
         depth = np.where(raw == _NONE, 0, raw).astype(np.float32) / np.float32(_UNITS_PER_METRE)
-        image = read_color(self.images[number])
+        image = read_color(self._images[number])
         if image.shape[:2] != depth.shape or not np.allclose(*self.lenses):
             image = onto_depth(image, *self.lenses, *depth.shape)
         return Frame(image, depth)
@@ -65,7 +65,16 @@ class Recording(VideoSequence):
     @cached_property
     def world_from_cam(self) -> Float[np.ndarray, "frame 4 4"]:
         """Poses of all frames; not finite where tracking was lost."""
-        return np.stack([_matrix(self.poses[int(number)], 4) for number in self.numbers])
+        files = numbered(self.folder / "pose", "*.txt")
+        return np.stack([_matrix(files[int(number)], 4) for number in self.numbers])
+
+    @property
+    def _images(self) -> Files:
+        return numbered(self.colors, "*.jpg", "*.png")
+
+    @property
+    def _depths(self) -> Files:
+        return numbered(self.folder / "depth", "*.png")
 
     @cached_property
     def lenses(self) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3 3"]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, UInt8
+from PIL import Image
 
 from worldline.errors import InputError
 from worldline.train.clips.clips import SKY, Clip, ClipTracks
@@ -145,8 +146,8 @@ def thinned(frame: Frame, factor: int) -> Frame:
     if factor == 1:
         return frame
     height, width = (edge // factor for edge in frame.depth.shape)
-    cut = frame.image[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
-    image = np.round(cut.mean((1, 3), dtype=np.float32)).astype(np.uint8)
+    cut = np.ascontiguousarray(frame.image[: height * factor, : width * factor])
+    image = np.asarray(Image.fromarray(cut).reduce(factor))
 
     def middle(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values[factor // 2 :: factor, factor // 2 :: factor][:height, :width]

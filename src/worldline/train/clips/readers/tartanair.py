@@ -45,17 +45,17 @@ class Trajectory(VideoSequence):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.poses, camera, depth = next(names for names in _CAMERAS if (folder / names[0]).is_file())
-        self.images = numbered(folder / f"image_{camera}", "*.png")
-        self.depths = numbered(folder / f"depth_{camera}", depth)
-        super().__init__(str(folder), [n for n in self.images if n in self.depths], RATE)
+        self.poses, camera, self.kind = next(names for names in _CAMERAS if (folder / names[0]).is_file())
+        self.images, self.depths = folder / f"image_{camera}", folder / f"depth_{camera}"
+        depths = numbered(self.depths, self.kind)
+        super().__init__(str(folder), [n for n in numbered(self.images, "*.png") if n in depths], RATE)
 
     def frame(self, index: int) -> Frame:
         number = int(self.numbers[index])
-        path = self.depths[number]
+        path = numbered(self.depths, self.kind)[number]
         depth = read_floats(path) if path.suffix == ".npy" else read_packed(path)
         sky = ~(depth < _SKY)
-        return sky_of(Frame(read_color(self.images[number]), depth), sky)
+        return sky_of(Frame(read_color(numbered(self.images, "*.png")[number]), depth), sky)
 
     def cameras(
         self, index: Int[np.ndarray, "frame"], height: int, width: int
@@ -68,8 +68,8 @@ class Trajectory(VideoSequence):
         """Poses of all frames, OpenCV axes."""
         path = self.folder / self.poses
         rows = read_numbers(path, 7)
-        if len(rows) <= max(self.images):
-            raise InputError(f"{path} has {len(rows)} poses for {len(self.images)} images.", REMEDY)
+        if len(rows) <= self.numbers.max():
+            raise InputError(f"{path} has {len(rows)} poses for {self.numbers.max() + 1} images.", REMEDY)
         theirs = axes.poses(rows[:, :3], axes.rotations(rows[:, [6, 3, 4, 5]]))
         return axes.with_opencv_axes(theirs, axes.NED)
 

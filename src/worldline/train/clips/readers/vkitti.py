@@ -13,6 +13,7 @@ taken. A vehicle whose pose is not listed for all frames of a window is left out
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from worldline.errors import InputError
 from worldline.train.clips.readers import axes
 from worldline.train.clips.readers.files import (
     REMEDY,
+    Files,
     folders_with,
     naming,
     numbered,
@@ -51,25 +53,20 @@ class Drive(VideoSequence):
 
     def __init__(self, folder: Path, camera: int) -> None:
         self.folder, self.camera = folder, camera
-        files = {
-            kind: numbered(folder / "frames" / kind / f"Camera_{camera}", pattern)
-            for kind, pattern in (("rgb", "*.jpg"), ("depth", "*.png"), ("instanceSegmentation", "*.png"))
-        }
-        if not files["rgb"]:
-            files["rgb"] = numbered(folder / "frames" / "rgb" / f"Camera_{camera}", "*.png")
-        self.files = files
-        super().__init__(f"{folder}, camera {camera}", [n for n in files["rgb"] if n in files["depth"]], RATE)
+        depths = self._files("depth")
+        every = [number for number in self._files("rgb") if number in depths]
+        super().__init__(f"{folder}, camera {camera}", every, RATE)
 
     def frame(self, index: int) -> Frame:
         number = int(self.numbers[index])
-        raw = read_gray16(self.files["depth"][number])
-        instances = self.files["instanceSegmentation"]
+        raw = read_gray16(self._files("depth")[number])
+        instances = self._files("instanceSegmentation")
         if number not in instances:
             raise InputError(
                 f"{self.folder} has no instance map of frame {number}.",
                 "Unpack vkitti_2.0.3_instanceSegmentation.tar there: without it nobody knows what moves.",
             )
-        image, labels = read_color(self.files["rgb"][number]), read_labels(instances[number])
+        image, labels = read_color(self._files("rgb")[number]), read_labels(instances[number])
         return sky_of(Frame(image, raw.astype(np.float32) / np.float32(_UNITS_PER_METRE), labels), raw == _SKY)
 
     def cameras(
@@ -86,15 +83,18 @@ class Drive(VideoSequence):
         self, labels: Int[np.ndarray, "thing"], index: Int[np.ndarray, "frame"]
     ) -> tuple[Float[np.ndarray, "frame thing 4 4"], Bool[np.ndarray, "thing"]]:
         poses = np.broadcast_to(np.eye(4), (len(index), len(labels), 4, 4)).copy()
-        known = np.zeros(len(labels), bool)
+        known, table, wanted = np.zeros(len(labels), bool), self._vehicles, self.numbers[index]
         for column, label in enumerate(labels):
-            own = self._vehicles.get(int(label) - 1, {})
-            rows = [own.get(int(number)) for number in self.numbers[index]]
-            if own and any(row is None for row in rows) and _parked(every := np.stack(list(own.values()))):
-                rows = [every[0]] * len(rows)
-            if rows and all(row is not None for row in rows):
-                poses[:, column], known[column] = np.stack(rows), True  # type: ignore[arg-type]
+            own = table.of(int(label) - 1)
+            listed = np.searchsorted(own.frame, wanted).clip(max=max(len(own.frame) - 1, 0))
+            if len(own.frame) and (own.frame[listed] == wanted).all():
+                poses[:, column], known[column] = own.poses(listed), True
+            elif own.parked:
+                poses[:, column], known[column] = own.poses(np.zeros(1, int)), True
         return poses, known
+
+    def _files(self, kind: str) -> Files:
+        return numbered(self.folder / "frames" / kind / f"Camera_{self.camera}", "*.jpg", "*.png")
 
     @cached_property
     def _cameras(self) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
@@ -107,32 +107,55 @@ class Drive(VideoSequence):
         return lenses, {frame: np.concatenate([row.reshape(3, 4), bottom]) for frame, row in self._rows(outer, _MATRIX)}
 
     @cached_property
-    def _vehicles(self) -> dict[int, dict[int, np.ndarray]]:
-        """``world_from_body`` by trackID and frame."""
+    def _vehicles(self) -> Vehicles:
+        """All poses of vehicles, in the order of time."""
         path = self.folder / "pose.txt"
-        spaces = ("world", "camera")
-        turns = {space: [f"rotation_{space}_space_{axis}" for axis in _TURN] for space in spaces}
+        turns = {space: [f"rotation_{space}_space_{axis}" for axis in _TURN] for space in ("world", "camera")}
         places = [f"world_space_{axis}" for axis in "XYZ"]
         table = read_table(path, ("frame", "cameraID", "trackID", *places, *turns["world"], *turns["camera"]))
-        own = table["cameraID"] == self.camera
-        frames, tracks = (table[name][own].astype(int) for name in ("frame", "trackID"))
-        angles = {space: np.stack([table[name][own] for name in turns[space]], -1) for space in spaces}
+        own = np.flatnonzero(table["cameraID"] == self.camera)
+        own = own[np.argsort(table["frame"][own], kind="stable")]
+        frames, tracks = (table[name][own].astype(np.int64) for name in ("frame", "trackID"))
+        angles = {space: np.stack([table[name][own] for name in turns[space]], -1) for space in turns}
         with naming(self.folder / "extrinsic.txt"):
-            cameras = [self._cameras[1][frame] for frame in frames]
+            cameras = [self._cameras[1][frame] for frame in frames.tolist()]
         rotations = np.stack(cameras)[:, :3, :3] if cameras else np.eye(3)[None]
         order = agreed_order(angles["world"], angles["camera"], rotations)
         if order is None:
             raise InputError(f"{path} says other poses in the world than in the camera.", REMEDY)
         centers = np.stack([table[name][own] for name in places], -1)
-        vehicles: dict[int, dict[int, np.ndarray]] = {}
-        for frame, track, pose in zip(frames, tracks, axes.poses(centers, euler(angles["world"], order)), strict=True):
-            vehicles.setdefault(int(track), {})[int(frame)] = pose
-        return vehicles
+        return Vehicles(frames, tracks, centers, angles["world"], order)
 
     def _rows(self, table: dict[str, np.ndarray], names: tuple[str, ...] | list[str]) -> list[tuple[int, np.ndarray]]:
         values = np.stack([table[name] for name in names], -1)
         own = np.flatnonzero(table["cameraID"] == self.camera)
         return [(int(table["frame"][row]), values[row]) for row in own]
+
+
+@dataclass(frozen=True)
+class Vehicles:
+    """Poses of vehicles in the world: rows of pose.txt."""
+
+    frame: Int[np.ndarray, "row"]
+    track: Int[np.ndarray, "row"]
+    center: Float[np.ndarray, "row 3"]
+    angles: Float[np.ndarray, "row 3"]
+    order: Order
+
+    def of(self, track: int) -> Vehicles:
+        """Those of one vehicle."""
+        rows = self.track == track
+        return Vehicles(self.frame[rows], self.track[rows], self.center[rows], self.angles[rows], self.order)
+
+    def poses(self, rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n 4 4"]:
+        """``world_from_body`` of some rows."""
+        return axes.poses(self.center[rows], euler(self.angles[rows], self.order))
+
+    @property
+    def parked(self) -> bool:
+        """There are poses, and all are the same."""
+        poses = self.poses(np.arange(len(self.frame)))
+        return len(poses) > 0 and bool(np.abs(poses - poses[:1]).max() < _PARKED)
 
 
 Order = tuple[tuple[int, ...], float]  # places of the angles in the product of rotations, sign of the first angle (yaw)
@@ -175,10 +198,6 @@ def _about(axis: str, angle: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n 3 3
     cosine, sine = np.cos(angle), np.sin(angle)
     matrix[:, one, one], matrix[:, two, two], matrix[:, two, one], matrix[:, one, two] = cosine, cosine, sine, -sine
     return matrix
-
-
-def _parked(poses: Float[np.ndarray, "n 4 4"]) -> bool:
-    return bool(np.abs(poses - poses[:1]).max() < _PARKED)
 
 
 def find(folder: Path) -> list[VideoSequence]:
