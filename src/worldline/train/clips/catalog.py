@@ -61,7 +61,8 @@ def d4rt_mini(output: Path) -> ClipRecipe:
             ClipStage(0.6, 128, (3, 8), 24, queries=256, near=near, matching_weight=0.1),
             ClipStage(1.0, 128, (8, 16), 32, queries=512, matching_weight=0.1),
         ),
-        weights=LossWeights(points=3.0, uv=1.0, motion=0.3, normal=0.2, depth=0.2),
+        weights=LossWeights(points=3.0, uv=1.0, motion=0.3, normal=0.2, depth=0.2, motion_unit="log"),
+        trust_from=(0.1, 0.3),
         edges=0.2,
         moving=0.2,  # otherwise 8 %: most of what a video shows stands still
         crop=CropOptions(share=0.6, aspect=(0.6, 2.2)),

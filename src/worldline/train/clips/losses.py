@@ -87,7 +87,8 @@ def query_loss(
     Args:
         answers: of the network; computed with in float32.
         targets: for the same queries. What lies where a mask is False changes nothing, finite or not.
-        trust: how far the confidence counts, in [0, 1]; the rest of it is taken as 1, see :func:`trust_at`.
+        trust: share of the loss with confidences in that without, in [0, 1], see :func:`trust_at`. So the best
+            confidence of a query, price / error, is the same for every trust above 0.
         summed: adds counts of valid queries up over all devices; the losses of all devices then add up to that of the
             whole batch.
     """
@@ -104,7 +105,7 @@ def query_loss(
     own, theirs = (mean_depth(side, targets.has_points) for side in (found, true))
     error = (squeezed(found / own) - squeezed(true / theirs)).abs().mean(-1)
     sure = answers.confidence.float().sigmoid()
-    mixed = (1 - trust) + trust * sure.clamp(_SURE, 1 - _SURE)
+    sure = sure.clamp(_SURE, 1 - _SURE)
     scales = (1.0, 1.0) if weights.motion_unit == "metric" else (own, theirs)
     ways = answers.motion.float() / scales[0], motion / scales[1]
     ways = (squeezed(ways[0]), squeezed(ways[1])) if weights.motion_unit == "log" else ways
@@ -118,8 +119,8 @@ def query_loss(
     cosine = cosine_similarity(answers.normal.float(), normal, dim=-1, eps=1e-6)
     seen = binary_cross_entropy_with_logits(answers.visibility.float(), targets.visible.float(), reduction="none")
     terms = {
-        "weighted_error": mean(mixed * error, masks[0], 0),
-        "penalty": mean(-mixed.log(), masks[0], 0),
+        "weighted_error": mean(((1 - trust) + trust * sure) * error, masks[0], 0),
+        "penalty": trust * mean(-sure.log(), masks[0], 0),
         "uv": mean((answers.uv.float() - uv).abs().mean(-1), masks[1], 1),
         "visibility": mean(seen, masks[2], 2),
         "motion": mean((ways[0] - ways[1]).abs().mean(-1), masks[3], 3),
