@@ -15,10 +15,10 @@ demo: $(VENV)/.installed        ## reconstruct bundled photos with the embedded 
 	$(RUN) -m worldline demo -o demo_output
 
 test: $(VENV)/.installed        ## the suite that CI runs
-	$(RUN) -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m 'not slow' -n auto --maxprocesses 8 --dist worksteal
 
 test-all: $(VENV)/.installed    ## with the slow tests
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

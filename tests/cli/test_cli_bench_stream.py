@@ -35,6 +35,7 @@ def test_latency_as_table_and_json(tiny: Path, tmp_path: Path, capsys: pytest.Ca
     assert "| cameras |" in printed and "noise, 32x48 pixels" in printed
 
 
+@pytest.mark.slow
 def test_comparison_with_global_alignment(tiny: Path, capsys: pytest.CaptureFixture) -> None:
     assert run("--model", tiny, "--images", "noise", "--size", 32, 48, "--compare", "--frames", 3, "--rig-steps", 0,
                "--iterations", 5, "--repeats", 1, "--threads", 1) == 0  # fmt: skip

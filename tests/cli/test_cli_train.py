@@ -125,7 +125,9 @@ def test_without_lightning_the_pip_command_is_named(
     assert "pip install 'worldline[train]'" in refused(capsys, "tiny", "-o", tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["mvdust3r-plus-mixed", "mini-cuda", "driv3r"])
+@pytest.mark.parametrize(
+    "name", ["mvdust3r-plus-mixed", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mini-cuda", "driv3r"))]
+)
 def test_dry_run_says_shapes_and_memory_and_leaves_nothing(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

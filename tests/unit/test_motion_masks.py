@@ -14,6 +14,7 @@ from worldline.worlds.truth import flow
 SEED = VALIDATION_SEEDS[1]
 
 
+@pytest.mark.slow
 def test_exact_speeds_agree_with_scene_flow() -> None:
     world = describe("street", SEED, views=12, shooting="rig", rate=12.0)
     sample = render([world], height=48, width=84)[0]

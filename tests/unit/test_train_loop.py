@@ -71,7 +71,7 @@ def same_checkpoints(one, other) -> None:
             assert torch.equal(value, states[1][part][name]), name
 
 
-@pytest.mark.parametrize("source", ["pool", "worlds"])
+@pytest.mark.parametrize("source", ["pool", pytest.param("worlds", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("length", [{"steps": 10}, {"steps": None, "samples": 24}])
 def test_ten_steps_equal_five_and_five(recipe, tmp_path, source, length):
     if source == "worlds":

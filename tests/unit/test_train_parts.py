@@ -116,7 +116,12 @@ def test_compiled_blocks_give_the_same_points_and_records() -> None:
 
 @pytest.mark.parametrize(
     ("name", "views", "size", "references"),
-    [("tiny", 2, 32, 1), ("tiny", 3, 64, 2), ("tiny", 5, 64, 4), ("mvdust3r-plus", 5, 64, 4)],
+    [
+        ("tiny", 2, 32, 1),
+        ("tiny", 3, 64, 2),
+        ("tiny", 5, 64, 4),
+        pytest.param("mvdust3r-plus", 5, 64, 4, marks=pytest.mark.slow),
+    ],
 )
 def test_counted_operations_are_those_of_the_formula(
     name: str, views: int, size: int, references: int, tmp_path: Path
@@ -146,6 +151,7 @@ def test_planned_activations_are_what_autograd_keeps(tmp_path: Path) -> None:
     assert plan.activation_bytes == pytest.approx(sum(kept.values()), rel=0.05)
 
 
+@pytest.mark.slow
 def test_published_plans_have_the_papers_numbers(tmp_path: Path) -> None:
     for name, batch_devices, references in (("mvdust3r", 32, 1), ("mvdust3r-plus", 64, 4)):
         entry = RECIPES[name]

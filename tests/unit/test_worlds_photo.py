@@ -230,6 +230,7 @@ def test_effects_scale_down_to_ideal_photos():
     assert stops.std() == pytest.approx(1.5, rel=0.15)
 
 
+@pytest.mark.slow
 def test_photos_depend_neither_on_the_batch_nor_on_later_views():
     seeds = [worlds.TEST_SEEDS[0] + i for i in range(3)]
     batch = worlds.sample_batch("rooms", seeds, views=3, height=40, width=48, effects=2.0)
