@@ -128,7 +128,9 @@ def clouds(videos: list[tuple[Any, AnswersQueries]]) -> None:
     print("| cloud | points per cell of a frame | error, % of the distance | worst tenth, % |\n|---|---|---|---|")
     plain = CloudOptions(confidence_percent=0, edges=0, merge=0, visible_only=False)
     choices = {
-        "everything": plain, "without edges and the least confident": CloudOptions(merge=0), "merged": CloudOptions(support=1),
+        "everything": plain,
+        "without edges and the least confident": CloudOptions(merge=0),
+        "merged": CloudOptions(support=1),
         "merged, two points at least": CloudOptions(),
     }  # fmt: skip
     rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in [*choices, "placed depth, everything"]}

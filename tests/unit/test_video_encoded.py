@@ -274,3 +274,18 @@ def test_out_of_memory_leads_to_smaller_portions(video: EncodedVideo, caplog: py
     narrow = replace(video, network=Narrow())  # type: ignore[arg-type]
     np.testing.assert_allclose(narrow.query(*queries).points, video.query(*queries).points, atol=1e-5)
     assert "out of memory" in caplog.text
+
+
+def test_the_page_about_videos_says_what_works(
+    model: Reconstructor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import worldline
+
+    page = Path(__file__).resolve().parents[2] / "docs" / "video.md"
+    body = page.read_text(encoding="utf-8").split("```py")[1].split("\n", 1)[1].split("```")[0]
+    wider = D4rt(replace(CONFIG, clip_frames=8)).eval()
+    monkeypatch.setattr(worldline, "load", lambda name: Reconstructor(wider, name=name, device="cpu"), raising=False)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "walk.mp4", EVEN[:10])
+    exec(compile(body, str(page), "exec"), {})
+    assert (tmp_path / "out" / "scene.glb").exists()
