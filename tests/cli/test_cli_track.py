@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -108,6 +109,25 @@ def test_points_of_a_file_in_the_world_at_a_rate(tmp_path: Path, video: Path, mo
     assert max(Scene.load(out).views[0].depth.shape) == 16
 
 
+def test_a_video_filmed_upright_is_tracked_upright(tmp_path: Path, video: Path, model: Path) -> None:
+    """A quarter turn in the file's header, as phones write it: x' = -y, y' = x."""
+    data = bytearray(video.read_bytes())
+    start = data.index(b"tkhd") + 4
+    matrix = start + 4 + (32 if data[start] else 20) + 16
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    turned = tmp_path / "turned.mp4"
+    turned.write_bytes(data)
+    out = tmp_path / "out"
+    assert track(turned, out, model, "--points", "grid:2", "--max-frames", 3, "--quiet") == 0
+    view = Scene.load(out).views[0]
+    assert view.transform.original_size == (WIDTH, HEIGHT)
+    with Image.open(next((out / "depth").glob("*.png"))) as depth:
+        assert depth.size == (HEIGHT, WIDTH)
+    with av.open(str(out / "overlay.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert frame.height > frame.width
+
+
 def test_every_pixel_of_photos_without_times(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture) -> None:
     frames = tmp_path / "frames"
     frames.mkdir()
@@ -115,12 +135,15 @@ def test_every_pixel_of_photos_without_times(tmp_path: Path, model: Path, capsys
     for number in range(5):
         Image.fromarray(rng.integers(0, 255, (16, 24, 3), np.uint8)).save(frames / f"{number}.png")
     out = tmp_path / "out"
-    arguments = ("--points", "all:4", "--window", 3, "--overlap", 1, "--max-frames", 5)
+    arguments = ("--points", "all:4", "--world", "--window", 3, "--overlap", 1, "--max-frames", 5)
     assert track(frames, out, model, *arguments) == 0
     said = capsys.readouterr().out
     assert "all pixels:" in said and "without times" in said and "2 windows" in said
     with np.load(out / "tracks.npz", allow_pickle=False) as data:
         assert data["tracks_XYZ"].shape[1] >= 4 * 6
+        poses, known = data["extrinsics_w2c"], data["known"]
+        there = np.einsum("tij,tnj->tni", poses[:, :3, :3], data["tracks_XYZ_world"]) + poses[:, None, :3, 3]
+        np.testing.assert_allclose(there[known], data["tracks_XYZ"][known], atol=1e-4)
     assert (out / "trajectory.txt").read_text().startswith("# timestamp tx ty tz qx qy qz qw; timestamp = index")
     arguments = json.loads((out / "scene.json").read_text())["provenance"]["arguments"]
     assert [each["frames"] for each in arguments["windows"]] == [[0, 2], [2, 4]]
