@@ -39,7 +39,8 @@ def make_clip(seed: int = 0, frames: int = 6, height: int = 40, width: int = 56,
     focal = 0.9 * width
     matrix = np.array([[focal, 0, width / 2 - 1.3], [0, 1.1 * focal, height / 2 + 0.4], [0, 0, 1]])
     images, depth, normals, body = (
-        np.stack(part) for part in zip(*(_see(poses[t], cards[t], matrix, height, width, sky) for t in range(frames)))
+        np.stack(part)
+        for part in zip(*(_see(poses[t], cards[t], matrix, height, width, sky) for t in range(frames)), strict=True)
     )
     return Clip(
         images, depth.astype(np.float32), normals, body, cards.astype(np.float32),

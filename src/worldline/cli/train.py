@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ENOUGH_SCENES = 64  # to start with; the pool grows while the model trains
 VALIDATION_SCENES = 24
 ENOUGH_DRIVES, VALIDATION_DRIVES = 16, 12
+ENOUGH_CLIPS, VALIDATION_CLIPS = 32, 12
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def run(argv: list[str]) -> int:
     with producing(arguments, recipe, producers if recipe.pool is not None else 0, limit, first) as recipe:
         weights = train(recipe, arguments.resume)
     if first:
-        use = "stream LOG" if recipe.kind == "stream" else "reconstruct PHOTOS"
+        use = {"stream": "stream LOG", "clip": "track VIDEO"}.get(recipe.kind, "reconstruct PHOTOS")
         console().print(f"weights: {weights}\nuse them: worldline {use} -o OUT --model {weights}")
     return 0
 
@@ -224,13 +225,13 @@ def producing(
 
 
 def enough_to_start(recipe: TrainRecipe) -> int:
-    """Scenes, or drives of some fifty images each, in the pool when the training starts; it grows meanwhile."""
-    return ENOUGH_DRIVES if recipe.kind == "stream" else ENOUGH_SCENES
+    """Scenes, drives or clips in the pool when the training starts; it grows meanwhile."""
+    return {"stream": ENOUGH_DRIVES, "clip": ENOUGH_CLIPS}.get(recipe.kind, ENOUGH_SCENES)
 
 
 def enough_to_validate(recipe: TrainRecipe) -> int:
-    """Scenes or drives in the validation pool."""
-    return VALIDATION_DRIVES if recipe.kind == "stream" else VALIDATION_SCENES
+    """Scenes, drives or clips in the validation pool."""
+    return {"stream": VALIDATION_DRIVES, "clip": VALIDATION_CLIPS}.get(recipe.kind, VALIDATION_SCENES)
 
 
 def offered(recipe: TrainRecipe) -> tuple[tuple[str, float], ...]:
