@@ -12,14 +12,16 @@ from PIL import Image
 from test_inputs_video import EVEN, ORIENTATIONS, set_matrix, write
 
 from worldline.errors import InputError, MemoryPlanError
+from worldline.inputs import KnownCamera
 from worldline.models.config import D4rtConfig
 from worldline.models.d4rt import D4rt, Queries
 from worldline.pipeline import Reconstructor
-from worldline.pipeline.video import EncodedVideo
+from worldline.pipeline.video import EncodedVideo, squashed_views
 from worldline.pipeline.video.frames import open_footage, squash
 from worldline.pipeline.video.plan import plan_video
 from worldline.scene.video.assembly import VideoSceneOptions
 from worldline.scene.video.cameras import CameraOptions
+from worldline.types import Views
 
 FRAMES, HEIGHT, WIDTH = 5, 30, 40
 CONFIG = D4rtConfig(
@@ -126,6 +128,21 @@ def test_reconstruct_is_a_scene_of_the_video(model: Reconstructor) -> None:
     assert [view.name for view in scene.views] == ["frame_000000", "frame_000010", "frame_000019"]
     assert scene.views[0].image.shape == (12, 16, 3)
     assert len(model.reconstruct(many, size=16)) == 6
+
+
+def test_cameras_of_a_file_are_matched_by_name(model: Reconstructor, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", EVEN[:6])
+    pose = np.eye(4)
+    matrix = np.array([[70.0, 0, 32], [0, 70, 24], [0, 0, 1]])
+    known = {f"frame_{index:06d}": KnownCamera(matrix, pose if index == 1 else None) for index in range(6)}
+    scene = model.reconstruct(path, known=known, size=16, max_views=4)
+    assert [view.pose_status for view in scene.views].count("given") == 0  # frames 0, 2, 3, 5 are taken
+    np.testing.assert_array_equal(scene.views[1].camera.intrinsics, matrix)
+    del known["frame_000002"]
+    with pytest.raises(InputError, match="intrinsics of 1 of 4 frames"):
+        model.reconstruct(path, known=known, size=16, max_views=4)
+    with pytest.raises(InputError, match="reads videos"):
+        model.reconstruct_views(Views(squashed_views(np.zeros((2, 8, 8, 3), np.uint8), (8, 8), (8, 8))))
 
 
 def test_the_network_sees_a_square_and_the_true_shape(model: Reconstructor, frames: np.ndarray) -> None:

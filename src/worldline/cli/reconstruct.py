@@ -59,7 +59,7 @@ def execute(arguments: Reconstruct) -> int:
     """Validate what can be validated first, then reconstruct, save, export and say what was written."""
     from worldline.cli.common import console, parse_formats, print_scene, source_of
     from worldline.files import check_writable
-    from worldline.inputs import attach_cameras, read_known_cameras
+    from worldline.inputs import read_known_cameras
     from worldline.outputs.export import check_formats, check_targets
     from worldline.pipeline import ReconstructOptions, load
     from worldline.scene.storage import check_replaceable
@@ -86,8 +86,7 @@ def execute(arguments: Reconstruct) -> int:
         confidence_percent=arguments.confidence_percent,
     )
     with out.status("reading the photos and reconstructing"):
-        views = model.read(source, options)
-        scene = model.reconstruct_views(attach_cameras(views, known) if known else views, options)
+        scene = model.reconstruct(source, known=known, options=options)
     scene.save(arguments.out)
     written = scene.export(arguments.out, formats) if formats else {}
     print_scene(out, scene, arguments.out, written)

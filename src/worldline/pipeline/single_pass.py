@@ -20,6 +20,7 @@ from worldline.types import GaussianMaps, Pointmaps, Rig, Views
 if TYPE_CHECKING:
     import torch
 
+    from worldline.inputs import KnownCamera
     from worldline.models.config import PointmapConfig
     from worldline.pipeline.memory import MemoryPlan
     from worldline.pipeline.stream import StreamOptions, StreamSession
@@ -69,6 +70,7 @@ class Reconstructor:
         *,
         intrinsics: Any = None,
         poses: Any = None,
+        known: dict[str, KnownCamera] | None = None,
         options: ReconstructOptions | None = None,
         **choices: Any,
     ) -> Scene:
@@ -78,18 +80,22 @@ class Reconstructor:
             images: folder, list of files, glob, zip, video file, or array ``[V, H, W, 3]`` uint8.
             intrinsics: known ``[3, 3]`` or ``[V, 3, 3]`` in pixels of the original photos (entries may be None).
             poses: known ``world_from_cam`` ``[V, 4, 4]`` (entries may be None); they fix frame and scale.
+            known: the same by image name, as :func:`worldline.inputs.read_known_cameras` gives it.
             options: all choices at once; single ones may be given by keyword, e.g. ``fit="pad"``.
 
         Raises:
             InputError: the images cannot be used (the sentence names every bad file).
             MemoryPlanError: the run would not fit into memory even with the smallest chunks.
         """
+        from worldline.inputs import attach_cameras
         from worldline.models.d4rt import D4rt
+        from worldline.pipeline.video.encoded import reconstruct_video
 
         options = with_choices(options or ReconstructOptions(), choices)
         if isinstance(self.network, D4rt):
-            return self._video(images, options, intrinsics, poses)
-        return self.reconstruct_views(self.read(images, options, intrinsics=intrinsics, poses=poses), options)
+            return reconstruct_video(self, images, options, intrinsics=intrinsics, poses=poses, known=known)
+        views = self.read(images, options, intrinsics=intrinsics, poses=poses)
+        return self.reconstruct_views(attach_cameras(views, known) if known else views, options)
 
     def read(
         self, images: Any, options: ReconstructOptions | None = None, *, intrinsics: Any = None, poses: Any = None
@@ -121,7 +127,8 @@ class Reconstructor:
         return replace(views, read_seconds=time.perf_counter() - started)
 
     def reconstruct_views(self, views: Views, options: ReconstructOptions | None = None) -> Scene:
-        """The same for images that are already :class:`worldline.types.Views`."""
+        """The same for :class:`worldline.types.Views`; not for D4RT, which reads whole frames."""
+        from worldline.models.d4rt import D4rt
         from worldline.models.driv3r import Driv3r
         from worldline.models.dust3r import Dust3r
 
@@ -132,6 +139,8 @@ class Reconstructor:
                 f"The reference view {options.reference} does not exist: there are {len(views)} views.",
                 f"Choose an index from 0 to {len(views) - 1}.",
             )
+        if isinstance(self.network, D4rt):
+            raise InputError(f"{self.name} reads videos.", "Use reconstruct(video) or encode(video).")
         if isinstance(self.network, Dust3r):
             return self._pairwise(views, options)
         if isinstance(self.network, Driv3r):
@@ -182,12 +191,6 @@ class Reconstructor:
     def own(self) -> bool:
         """Whether the weights are ours, and not published with a model that they were made for."""
         return self.name.endswith("-mini") or self.license.startswith("Apache")
-
-    def _video(self, video: Any, options: ReconstructOptions, intrinsics: Any, poses: Any) -> Scene:
-        """Frames spread over a video, encoded once, as a scene."""
-        from worldline.pipeline.video.encoded import reconstruct_video
-
-        return reconstruct_video(self, video, options, intrinsics=intrinsics, poses=poses)
 
     def _sequence(self, views: Views, options: ReconstructOptions) -> Scene:
         """The images in their order as a stream of one camera, as the published code runs it."""

@@ -17,7 +17,7 @@ from worldline.errors import InputError, MemoryPlanError
 from worldline.models.d4rt import D4rt, Memory, Queries
 from worldline.pipeline.finish import provenance as provenance_of
 from worldline.pipeline.single_pass import with_choices
-from worldline.pipeline.video.frames import PREVIEW, Footage, collect, open_footage, squashed_views
+from worldline.pipeline.video.frames import PREVIEW, Footage, cameras_by_name, collect, open_footage, squashed_views
 from worldline.pipeline.video.plan import LEAST_CHUNK, plan_video
 from worldline.scene.video.answers import VideoAnswers
 from worldline.scene.video.asking import check_size, checked_queries
@@ -38,6 +38,7 @@ from worldline.scene.video.tracks import VideoTracks, follow_points
 from worldline.types import Provenance
 
 if TYPE_CHECKING:
+    from worldline.inputs import KnownCamera
     from worldline.pipeline.single_pass import ReconstructOptions, Reconstructor
     from worldline.pipeline.video.windows import LongVideo
     from worldline.scene import Scene
@@ -313,8 +314,9 @@ def encode_any(
 
 
 def reconstruct_video(
-    model: Reconstructor, video: Any, options: ReconstructOptions, *, intrinsics: Any = None, poses: Any = None
-) -> Scene:
+    model: Reconstructor, video: Any, options: ReconstructOptions, *, intrinsics: Any = None, poses: Any = None,
+    known: dict[str, KnownCamera] | None = None,
+) -> Scene:  # fmt: skip
     """What ``reconstruct`` means for a network that answers queries: as many frames as it takes at once, as a scene.
 
     Raises:
@@ -322,12 +324,14 @@ def reconstruct_video(
     """
     network = _answering(model)
     longest = network.config.clip_frames
-    reading = EncodeOptions(
-        fps=options.fps, max_frames=min(options.max_views or longest, longest), spread=True,
-        memory_limit=options.memory_limit,
+    most = min(options.max_views or longest, longest)
+    footage = open_footage(video, fps=options.fps, max_frames=most, spread=True)
+    if known:
+        intrinsics, poses = cameras_by_name(footage, known)
+    encoded = encode_video(
+        network, footage, EncodeOptions(memory_limit=options.memory_limit), intrinsics=intrinsics, poses=poses,
+        provenance=provenance_of(model, options, {}),
     )  # fmt: skip
-    record = provenance_of(model, options, {})
-    encoded = encode_video(network, video, reading, intrinsics=intrinsics, poses=poses, provenance=record)
     size = None if options.size is None else moderate_size(encoded.original_size, options.size)
     return encoded.scene(
         size=size, reference=options.reference, confidence_percent=options.confidence_percent,

@@ -14,7 +14,8 @@ from torch.nn.functional import interpolate
 
 from worldline.errors import InputError
 from worldline.inputs.clip import Clip, open_clip
-from worldline.types import ImageTransform, View
+from worldline.inputs.known_cameras import KnownCamera, attach_cameras
+from worldline.types import ImageTransform, View, Views
 
 PREVIEW = 512  # longer side of the frames that are kept for colours and exports
 Frame = UInt8[np.ndarray, "height width 3"]
@@ -118,6 +119,26 @@ def squashed_views(
         View(name, image, transform, source, timestamp=time)
         for name, image, time in zip(names, squash(images, size), times, strict=True)
     )
+
+
+def cameras_by_name(footage: Footage, known: dict[str, KnownCamera]) -> tuple[np.ndarray | None, list[Any]]:
+    """Intrinsics of all frames, or None, and the pose of each frame, or None, from what is known by image name.
+
+    Raises:
+        InputError: no name fits, or only some frames have intrinsics.
+    """
+    blank = np.zeros((len(footage), 1, 1, 3), np.uint8)
+    views = squashed_views(blank, footage.size, (1, 1), names=footage.names, source=footage.source)
+    told = attach_cameras(Views(views), known)
+    matrices = [view.intrinsics for view in told]
+    missing = sum(matrix is None for matrix in matrices)
+    if 0 < missing < len(matrices):
+        raise InputError(
+            f"The intrinsics of {missing} of {len(matrices)} frames are not known.", "Give those of all frames or none."
+        )
+    return None if missing else np.stack([each for each in matrices if each is not None]), [
+        view.world_from_cam for view in told
+    ]
 
 
 def _of_array(array: np.ndarray, fps: float | None, max_frames: int | None, spread: bool) -> Footage:
