@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -263,9 +264,11 @@ def _d4rt(arguments: D4rt) -> int:
     if not arguments.json:
         out.print(f"{network.label}; {size}; {arguments.queries} queries")
     for part in dict.fromkeys(arguments.parts):
-        result[part] = records = _d4rt_part(part, network, arguments)
-        if not arguments.json:
-            out.print(f"\n{part}\n{markdown_table(query_bench.table(part, records))}")
+        result[part] = []
+        for records in _d4rt_part(part, network, arguments):
+            result[part] += records
+            if not arguments.json:
+                out.print(f"\n{part}\n{markdown_table(query_bench.table(part, records))}")
     if arguments.json:
         out.print(json.dumps({"network": network.label, **result}, indent=1))
     if arguments.out:
@@ -273,21 +276,21 @@ def _d4rt(arguments: D4rt) -> int:
     return 0
 
 
-def _d4rt_part(part: str, network: QueryNetwork, arguments: D4rt) -> list[dict[str, Any]]:
-    """The records of one part of the benchmark."""
+def _d4rt_part(part: str, network: QueryNetwork, arguments: D4rt) -> Iterator[list[dict[str, Any]]]:
+    """The records of one part of the benchmark, for one number of threads at a time."""
     from worldline.eval import query_bench
 
     if part == "saving":
-        return query_bench.measure_savings()
+        yield query_bench.measure_savings()
+        return
     if part == "memory":
-        return query_bench.measure_peaks(network)
-    records: list[dict[str, Any]] = []
+        yield query_bench.measure_peaks(network)
+        return
     for threads in arguments.threads:
         common: dict[str, Any] = {"threads": threads, "repeats": arguments.repeats}
         if part == "speed":
-            records += query_bench.measure_speed(network, queries=arguments.queries, peer=arguments.peer, **common)
+            yield query_bench.measure_speed(network, queries=arguments.queries, peer=arguments.peer, **common)
         elif part == "tracks":
-            records += query_bench.measure_tracks(network, rates=arguments.rates, queries=arguments.queries, **common)
+            yield query_bench.measure_tracks(network, rates=arguments.rates, queries=arguments.queries, **common)
         else:
-            records.append(query_bench.measure_poses(network, grid=arguments.grid, **common))
-    return records
+            yield [query_bench.measure_poses(network, grid=arguments.grid, **common)]
