@@ -1,6 +1,7 @@
 """``worldline eval SUITE``: accuracy on procedural test scenes or on sequences with ground truth, beside baselines.
 
-Models with a memory are measured on streams of a six-camera rig: ``worldline eval street --model driv3r-mini``.
+Models with a memory are measured on streams of a six-camera rig: ``worldline eval street --model driv3r-mini``, models
+that answer queries about videos on films: ``worldline eval dynamic --model d4rt-mini``.
 Benchmarks of videos: :mod:`worldline.cli.eval_video`.
 """
 
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from worldline.cli.eval_films import run as run_films
 from worldline.cli.eval_video import KINDS as VIDEOS
 from worldline.cli.eval_video import run as run_video
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "mvdust3r-plus-mini"
 SUITES = ("rooms", "objects", "outdoor", "street", "dynamic")
+
+_STEPS = 8  # of a stream
 
 Baseline = Literal["constant-depth", "sfm"]
 
@@ -62,18 +66,20 @@ class Worlds(_Suite):
     """Procedural test scenes, never trained on."""
 
     scenes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
-    """Number of test scenes; by default 100, for streams 6 drives or what a sweep says."""
+    """Number of test scenes; by default 100, for streams 6 drives, for films 8, or what a sweep says."""
     gallery: bool = False
-    """With -o: also a picture of the best, the middle and the worst scene of the first model; a sheet of a stream."""
+    """With -o: also a picture of the best, the middle and the worst scene of the first model; a sheet of a stream or
+    of films."""
     sweep: str | None = None
-    """Streams (street, models with a memory): vary one thing. memory, scale, length, pruning, motion, lighting, rain,
-    poses, calibration, dropout or cameras."""
-    steps: int = 8
-    """Streams: steps of a drive."""
-    rate: float = 4.0
-    """Streams: steps per second."""
+    """Vary one thing. Streams (street, models with a memory): memory, scale, length, pruning, motion, lighting, rain,
+    poses, calibration, dropout or cameras. Films (dynamic, models that answer queries): speed, occlusion, frames, rate
+    or lighting."""
+    steps: int | None = None
+    """Steps of a drive, by default 8; frames of a film, by default 16."""
+    rate: float | None = None
+    """Steps of a drive per second, by default 4; frames of a film per second, by default 12."""
     cache: Path | None = None
-    """Streams: folder where rendered drives are kept for the next run."""
+    """Streams and films: folder where they are kept once they are rendered, for the next run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +134,8 @@ def run(argv: list[str]) -> int:
         return _sweep(arguments, names, out, argv)
     _check(arguments)
     models = load_models(names, arguments.device)
+    if isinstance(arguments, Worlds) and _on_films(wanted, models):
+        return run_films(arguments, models, out, argv)
     if isinstance(arguments, Worlds) and _on_streams(arguments, wanted, models):
         return _streams(arguments, models, out, argv)
     report = _evaluate(arguments, wanted, models, out)
@@ -161,6 +169,13 @@ def _evaluate(arguments: Worlds | Real, layout: str, models: dict[str, Reconstru
     )  # fmt: skip
 
 
+def _on_films(layout: str, models: dict[str, Reconstructor]) -> bool:
+    """Whether these models are measured on films: the first one answers queries about videos."""
+    from worldline.eval.dynamic.suite import answers_queries
+
+    return layout == "dynamic" and answers_queries(models)
+
+
 def _on_streams(arguments: Worlds, layout: str, models: dict[str, Reconstructor]) -> bool:
     """Whether these models are measured on streams; sweeps of streams are refused for others."""
     from worldline.errors import InputError
@@ -170,7 +185,7 @@ def _on_streams(arguments: Worlds, layout: str, models: dict[str, Reconstructor]
         return True
     if arguments.sweep is not None:
         raise InputError(
-            "--sweep varies the streams of a model with a memory in streets.",
+            "--sweep varies streams and films: a model with a memory in streets, one that answers queries in dynamic.",
             "For photos: worldline eval sweep NAME -o FOLDER. For streams: worldline eval street --model driv3r-mini.",
         )
     return False
@@ -197,9 +212,11 @@ def _streams(arguments: Worlds, models: dict[str, Reconstructor], out: Console, 
         out.print(written["md"].read_text(encoding="utf-8"))
         files = list(written.values())
     else:
+        from worldline.eval.streams.drives import RATE
+        from worldline.eval.streams.suite import DRIVES
+
         settings = StreamSettings(
-            **({} if arguments.scenes is None else {"drives": arguments.scenes}), steps=arguments.steps,
-            rate=arguments.rate, cache=arguments.cache,
+            arguments.scenes or DRIVES, arguments.steps or _STEPS, arguments.rate or RATE, cache=arguments.cache
         )  # fmt: skip
         report = evaluate_streams(models, settings, say=out.print)
         report.about["command"] = command

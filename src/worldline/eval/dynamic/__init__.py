@@ -1,0 +1,1 @@
+"""Evaluation of videos of moving scenes: test worlds with exact truth, what methods say, one thing varied."""
