@@ -255,10 +255,12 @@ def write_point_odyssey(
     lost[-1, 0] = True
     world[lost], pixels[lost] = np.inf, np.nan
     world[-1, 1] = -np.inf  # although it is said to be valid
+    outside = ((tracks.pixel < -0.5) | (tracks.pixel > np.array(video.size[::-1]) - 0.5)).any(-1)
+    seen = tracks.visible | outside  # as if the renderer had a larger image
     save = np.savez_compressed if compressed else np.savez
     save(
         home / "anno.npz",
-        trajs_3d=world.astype(np.float32), trajs_2d=pixels.astype(np.float32), visibs=tracks.visible & ~lost,
+        trajs_3d=world.astype(np.float32), trajs_2d=pixels.astype(np.float32), visibs=seen & ~lost,
         valids=~lost, intrinsics=intrinsics, extrinsics=SWITCH @ cam_from_world if blender else cam_from_world,
     )  # fmt: skip
     return root

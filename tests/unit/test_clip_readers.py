@@ -195,9 +195,11 @@ def test_point_odyssey_in_both_conventions(video: Film, tracks: PointTracks, tmp
 
 
 @pytest.mark.parametrize("isotropic", [False, True])
-def test_dynamic_replica_has_pytorch3d_cameras(
-    video: Film, tracks: PointTracks, tmp_path: Path, isotropic: bool
-) -> None:
+def test_dynamic_replica_has_pytorch3d_cameras(tmp_path: Path, isotropic: bool) -> None:
+    world = filmed_world(fov=1.2)
+    lens = replace(world.cameras, principal_offset=np.tile([0.04, -0.03], (5, 1)))
+    video = film(replace(world, cameras=lens), HEIGHT, WIDTH)
+    tracks = sample_tracks(video.world, 60, height=HEIGHT, width=WIDTH)
     root = formats_video.write_dynamic_replica(tmp_path, video, tracks, isotropic=isotropic, above=isotropic)
     frames = [1, 2, 4]
     clip = read("dynamicreplica", root, frames)
