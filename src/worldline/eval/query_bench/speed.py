@@ -80,8 +80,10 @@ def _measure(network: QueryNetwork, threads: int, count: int, repeats: int, peer
                     "encode CPU s": encode.cpu,
                     "decode s": decode.wall,
                     "decode CPU s": decode.cpu,
-                    "encode times": encode.cpu / seconds[f"{OURS} encode"].cpu,
-                    "decode times": decode.cpu / seconds[f"{OURS} decode"].cpu,
+                    "encode times": encode.wall / seconds[f"{OURS} encode"].wall,
+                    "encode CPU times": encode.cpu / seconds[f"{OURS} encode"].cpu,
+                    "decode times": decode.wall / seconds[f"{OURS} decode"].wall,
+                    "decode CPU times": decode.cpu / seconds[f"{OURS} decode"].cpu,
                     "batch dependence": batch_dependence(each.decode, queries),
                 }
             )

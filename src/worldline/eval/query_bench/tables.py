@@ -19,14 +19,12 @@ def _speed(records: Sequence[Mapping[str, Any]]) -> Rows:
             "implementation": each["implementation"],
             "threads": each["threads"],
             "parameters": f"{each['parameters'] / 1e6:.1f} M",
-            "encode: s": f"{each['encode s']:.3f}",
-            "CPU s": f"{each['encode CPU s']:.3f}",
-            "ours faster (CPU s)": f"{each['encode times']:.2f}x",
-            "queries: s": f"{each['decode s']:.3f}",
-            "CPU  s": f"{each['decode CPU s']:.3f}",
-            "queries/s": f"{each['queries'] / each['decode s']:.0f}",
-            "per CPU s": f"{each['queries'] / each['decode CPU s']:.0f}",
-            "ours faster  (CPU s)": f"{each['decode times']:.2f}x",
+            "encode: s (CPU s)": f"{each['encode s']:.3f} ({each['encode CPU s']:.3f})",
+            "times ours": f"{each['encode times']:.2f} ({each['encode CPU times']:.2f})",
+            "decode: s (CPU s)": f"{each['decode s']:.3f} ({each['decode CPU s']:.3f})",
+            "queries per s (CPU s)": f"{each['queries'] / each['decode s']:.0f} "
+            f"({each['queries'] / each['decode CPU s']:.0f})",
+            "times ours, per query": f"{each['decode times']:.2f} ({each['decode CPU times']:.2f})",
             "batch dependence": f"{each['batch dependence']:.0e}",
         }
         for each in records
@@ -38,10 +36,10 @@ def _tracks(records: Sequence[Mapping[str, Any]]) -> Rows:
         {
             "FPS": f"{each['rate']:g}",
             "threads": each["threads"],
-            "tracks by wall time": each["tracks by wall time"],
-            "by CPU time": each["tracks by CPU time"],
-            "run directly: FPS by wall time": _or_none(each["reached by wall time"], ".1f"),
-            "by CPU time ": _or_none(each["reached by CPU time"], ".1f"),
+            "tracks (by CPU time)": f"{each['tracks by wall time']} ({each['tracks by CPU time']})",
+            "FPS of a direct run (by CPU time)": ""
+            if each["reached by wall time"] is None
+            else f"{each['reached by wall time']:.1f} ({each['reached by CPU time']:.1f})",
         }
         for each in records
     ]
@@ -53,8 +51,7 @@ def _poses(records: Sequence[Mapping[str, Any]]) -> Rows:
             "threads": each["threads"],
             "points per frame": each["grid"] ** 2,
             **{f"{step}, CPU s": f"{each[f'{step} CPU s']:.3f}" for step in ("encode", "queries", "fit")},
-            "FPS by wall time": f"{each['FPS by wall time']:.1f}",
-            "by CPU time": f"{each['FPS by CPU time']:.1f}",
+            "FPS (by CPU time)": f"{each['FPS by wall time']:.1f} ({each['FPS by CPU time']:.1f})",
         }
         for each in records
     ]
@@ -81,11 +78,7 @@ def _memory(records: Sequence[Mapping[str, Any]]) -> Rows:
             "frames": each["frames"],
             "queries": each["queries"] or "",
             "peak MiB": f"{each['peak MiB']:.0f}",
-            "predicted MiB": _or_none(each["predicted MiB"], ".0f"),
+            "predicted MiB": "" if each["predicted MiB"] is None else f"{each['predicted MiB']:.0f}",
         }
         for each in records
     ]
-
-
-def _or_none(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
