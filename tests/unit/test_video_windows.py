@@ -63,6 +63,7 @@ def test_windows_are_those_of_the_published_rule(
     assert plan_windows(frames, window, overlap) == tuple(Window(*each) for each in expected)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(2, 60), st.integers(1, 59))
 def test_windows_cover_every_frame_and_overlap_enough(frames: int, window: int, overlap: int) -> None:
     if frames > window and overlap >= window:
@@ -90,7 +91,7 @@ def assert_same(found: Similarity, expected: Similarity, tolerance: float = 1e-6
     np.testing.assert_allclose(found.matrix, expected.matrix, atol=tolerance)
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10_000), st.booleans())
 def test_a_known_similarity_is_found_when_the_worst_admit_it(seed: int, robust: bool) -> None:
     rng, truth = np.random.default_rng(seed), random_similarity(seed)

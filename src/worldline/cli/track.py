@@ -114,10 +114,10 @@ def _times(footage: Footage) -> str:
 
 
 def _progress(out: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=out, disable=out.quiet or not out.is_terminal, transient=True)
+    parts = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*parts, console=out, disable=out.quiet or not out.is_terminal, transient=True)
 
 
 def _tracked(bar: Progress, track) -> TrackedVideo:  # type: ignore[no-untyped-def]
@@ -173,9 +173,8 @@ def _print(out: Console, found: TrackedVideo, footage: Footage, folder: Path, wr
         f"placed, focal length {focal:.0f} px, way {way:.3g} (scale: {scene.scale})"
     )
     if found.saving is not None:
-        out.print(
-            f"all pixels: {found.saving.queries:,} queries, {found.saving.factor:.1f} times fewer than one by one"
-        )
+        asked, all_of_them = found.saving.queries, found.saving.brute_force
+        out.print(f"all pixels: {asked:,} queries; a track from each of them would take {all_of_them:,}")
     timings = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in scene.provenance.timings.items())
     out.print(f"{len(found.video.windows)} windows; {timings}")
     if "table" not in written:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from worldline.pipeline.video.windows import LongVideo
 
 MOST_TRACKS = 4096  # of a scene; files of tracks hold all
+_SAME_LENS = 1.1  # ratio of focal lengths up to which windows agree
 
 
 def long_scene(
@@ -80,7 +81,7 @@ def long_scene(
             arguments={**part.provenance.arguments, "windows": _windows(video)},
             timings={"windows": time.perf_counter() - started, "total": time.perf_counter() - started},
         ),
-        warnings=tuple(dict.fromkeys((*video.warnings, *said))),
+        warnings=tuple(dict.fromkeys((*video.warnings, *said, *_lens_note(done)))),
     )
 
 
@@ -125,6 +126,14 @@ def start_colors(queries: Float64[np.ndarray, "n 3"], views: tuple[SceneView, ..
         height, width = view.image.shape[:2]
         colors[rows] = view.image[y.clip(0, height - 1), x.clip(0, width - 1)]
     return colors
+
+
+def _lens_note(views: tuple[SceneView, ...]) -> list[str]:
+    """Windows find their focal lengths apart; most videos have one."""
+    focal = [float(view.camera.intrinsics[0, 0]) for view in views]
+    if max(focal) <= _SAME_LENS * min(focal):
+        return []
+    return [f"The windows found focal lengths from {min(focal):.0f} to {max(focal):.0f} pixels."]
 
 
 def _finish(video: LongVideo, relay: Relay | AllPixels) -> None:

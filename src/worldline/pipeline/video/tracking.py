@@ -113,7 +113,7 @@ def track_video(
     scene = replace(
         scene,
         provenance=replace(scene.provenance, arguments={**scene.provenance.arguments, **arguments}),
-        warnings=(*scene.warnings, *_lost(tracks)),
+        warnings=(*scene.warnings, *(_lost(tracks) if saving is None else ())),
     )
     return TrackedVideo(scene, tracks, track_record(tracks, scene, footage), video, saving)
 
