@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from worldline.errors import InputError, OutputError
+from worldline.eval.video.readers.tapvid3d import read_clip
 from worldline.outputs import overlay, track_files
 from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.overlay import OverlayOptions, Painter, film_size, spread, write_overlay
@@ -73,6 +74,17 @@ def test_the_archive_has_the_layout_of_tapvid3d(tmp_path: Path, record: TrackRec
     np.testing.assert_allclose(moved + data["extrinsics_w2c"][:, None, :3, 3], xyz, atol=1e-5)
     picture = np.asarray(Image.open(io.BytesIO(data["images_jpeg_bytes"][3])))
     assert picture.shape == (HEIGHT, WIDTH, 3) and np.abs(picture.astype(int) - frames[3]).mean() < 12
+
+
+def test_the_benchmark_reads_the_archive(tmp_path: Path, record: TrackRecord) -> None:
+    """By the reader of the evaluation, which was written from the benchmark's description."""
+    frames = np.full((TIMES, HEIGHT, WIDTH, 3), 90, np.uint8)
+    clip = read_clip(write_tracks_npz(record, OutputFolder(tmp_path), frames))
+    assert clip.size == (HEIGHT, WIDTH) and clip.frames().shape == frames.shape
+    np.testing.assert_allclose(clip.tracks.points, record.tracks.points.transpose(1, 0, 2))
+    np.testing.assert_array_equal(clip.tracks.visible, (record.tracks.visible & record.known).T)
+    assert clip.cam_from_world is not None
+    np.testing.assert_allclose(clip.cam_from_world @ record.world_from_cam, np.broadcast_to(np.eye(4), (TIMES, 4, 4)))
 
 
 def test_an_archive_without_pictures_or_poses(tmp_path: Path, record: TrackRecord) -> None:
