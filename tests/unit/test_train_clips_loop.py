@@ -270,6 +270,7 @@ def test_a_photo_model_gives_its_encoder(recipe: ClipRecipe, tmp_path: Path) -> 
     [
         ({"stages": (ClipStage(1.0, 32, (4, 6), 8),)}, "6 frames, the network takes 4"),
         ({"trust_from": (0.5, 0.2)}, "trust_from"),
+        ({"stages": (ClipStage(1.0, 32, (4, 4), 8, matching_weight=0.1),)}, "looks for its query"),
         ({"reverse": 1.5}, "shares"),
         ({"layouts": (("outdoor", 1.0),)}, "not filmed"),
         ({"stages": (ClipStage(1.0, 24, (4, 4), 8),)}, "do not divide into patches"),

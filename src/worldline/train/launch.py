@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from worldline.errors import InputError, MissingExtraError
 from worldline.models.layers.blocks import DecoderBlock, EncoderBlock, Mlp
+from worldline.models.layers.reading import ReadingBlock
 from worldline.train.recipes import TrainRecipe
 from worldline.train.tasks import task_of
 
@@ -121,6 +122,8 @@ def compile_blocks(network: nn.Module, backend: str = "inductor") -> None:
             module.self_attention.compile(dynamic=True, backend=backend)
             if isinstance(module.mlp, Mlp):
                 module.mlp.compile(dynamic=True, backend=backend)
+        elif isinstance(module, ReadingBlock):
+            module.mlp.compile(dynamic=True, backend=backend)
 
 
 def summed(fabric: Fabric, values: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def d4rt_tiny(output: Path) -> ClipRecipe:
     config = replace(
         D4rtConfig.mini(),
         clip_frames=4, image_size=(32, 32), encoder_dim=64, encoder_depth=2, encoder_heads=2, encoder_mlp_dim=128,
-        decoder_dim=64, decoder_depth=1, decoder_heads=2, decoder_mlp_dim=128,
+        decoder_dim=64, decoder_depth=2, decoder_heads=4, decoder_mlp_dim=128,
     )  # fmt: skip
     return ClipRecipe(
         output=output,
@@ -28,7 +28,7 @@ def d4rt_tiny(output: Path) -> ClipRecipe:
         model="d4rt-tiny",
         config=config,
         stages=(
-            ClipStage(until=0.5, size=32, views=(2, 4), views_per_step=16, queries=128, near=((0.5, 1),)),
+            ClipStage(0.5, 32, (2, 4), 16, queries=128, near=((0.5, 1),), matching_weight=0.1),
             ClipStage(until=1.0, size=32, views=(4, 4), views_per_step=16, queries=128),
         ),
         steps=100,

@@ -72,6 +72,12 @@ class ClipRecipe(TrainRecipe):
             raise InputError(f"trust_from is {self.trust_from}.", "Give two rising shares of the run, up to 1.")
         if not all(0 <= share <= 1 for share in (self.reverse, self.crop.share, self.crop.zoom)):
             raise InputError("reverse and the parts of crop are shares.", "Give numbers from 0 to 1.")
+        searches = config.guided and config.decoder_depth > 1 and config.decoder_heads > 2
+        if not searches and any(stage.matching_weight for stage in self.stages):
+            raise InputError(
+                "A stage has a matching_weight, but no head of this network looks for its query in other frames.",
+                "Use a guided network of two decoder blocks and three heads or more, or a weight of 0.",
+            )
         for stage in self.stages:
             self.query_options(stage)  # refuses what makes no sense
 
