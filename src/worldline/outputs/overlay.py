@@ -141,7 +141,7 @@ class Painter:
 def film_size(size: tuple[int, int], options: OverlayOptions) -> tuple[int, int]:
     """(height, width) of the film: even, as codecs want it."""
     long = max(size)
-    factor = float(max(1, options.shortest // long)) if long < options.longest else options.longest / long
+    factor = float(-(-options.shortest // long)) if long < options.longest else options.longest / long
     height, width = (max(2, 2 * round(side * factor / 2)) for side in size)
     return height, width
 
