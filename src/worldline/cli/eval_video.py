@@ -103,7 +103,12 @@ class Tum(Posed):
 
 @dataclass(frozen=True, kw_only=True)
 class Video(Posed):
-    """Any sequence that ``eval real`` reads, as a video: depth, cameras and point clouds."""
+    """Any sequence that ``eval real`` reads, as a video: depth, cameras, point clouds; annotated points and masks."""
+
+    consistency: bool = False
+    """Also checks that need no ground truth; then any video file or folder of frames will do."""
+    only: tuple[str, ...] = ()
+    """Only sequences whose path contains one of these."""
 
     step: int = 1
     """Take every so-manieth frame."""
@@ -143,7 +148,6 @@ def _evaluate(arguments: _Video, suite: str, sources: Sources, progress: Progres
     from worldline.cli.common import check_positive
     from worldline.eval.video.posed_suites import evaluate_posed
     from worldline.eval.video.readers.rgbd import read_bonn
-    from worldline.eval.video.readers.sequences import read_sequences
     from worldline.eval.video.readers.sintel import read_sintel
     from worldline.eval.video.track_suites import evaluate_tapvid, evaluate_tapvid3d
 
@@ -162,11 +166,40 @@ def _evaluate(arguments: _Video, suite: str, sources: Sources, progress: Progres
         videos = read_bonn(arguments.folder, pairing=arguments.pairing)
     elif isinstance(arguments, Video):
         check_positive(step=arguments.step, most=1 if arguments.most is None else arguments.most)
-        videos = read_sequences(arguments.folder, step=arguments.step, most=arguments.most, left_out=notes)
+        return _evaluate_videos(arguments, sources, progress)
     return evaluate_posed(
         suite, arguments.folder, sources, alignments=arguments.alignment, longest_side=arguments.side, videos=videos,
         notes=notes, progress=progress,
     )  # fmt: skip
+
+
+def _evaluate_videos(arguments: Video, sources: Sources, progress: Progress) -> VideoReport:
+    """Sequences with measured cameras, and what needs none."""
+    from worldline.errors import InputError
+    from worldline.eval.video.posed_suites import evaluate_posed
+    from worldline.eval.video.readers.sequences import read_sequences
+    from worldline.eval.video.unposed import evaluate_clips, find_clips
+
+    notes, failure, videos = list[str](), None, []
+    try:
+        videos = read_sequences(
+            arguments.folder, step=arguments.step, most=arguments.most, left_out=notes, only=arguments.only
+        )
+    except InputError as error:
+        failure = error
+    report = evaluate_posed(
+        "video", arguments.folder, sources, alignments=arguments.alignment, longest_side=arguments.side, videos=videos,
+        notes=notes, progress=progress,
+    )  # fmt: skip
+    if sources.predictions is None and (arguments.consistency or not arguments.folder.is_file()):
+        chosen = {"only": arguments.only, "step": arguments.step, "most": arguments.most}
+        report.scores += evaluate_clips(
+            find_clips(arguments.folder, **chosen), sources.methods, consistency=arguments.consistency,
+            notes=report.notes, progress=progress,
+        )  # fmt: skip
+    if failure is not None and not report.scores:
+        raise failure
+    return report
 
 
 def _sources(arguments: _Video) -> Sources:

@@ -90,7 +90,7 @@ def predict(video: AnswersQueries, film: Film, asked: Asked = Asked()) -> Predic
         cameras = video.cameras() if isinstance(video, HasRecipes) else estimate_cameras(video)
         poses, focal = cameras.world_from_cam, float(np.median(cameras.intrinsics[:, 0, 0]))
     if asked.masks is not None:
-        mask = find_dynamic(video, frames=frames, size=asked.masks).mask
+        mask = find_dynamic(video, frames=frames.tolist(), size=asked.masks).mask
     return Predicted(depth, tracks, poses, focal, mask, frames)
 
 

@@ -35,6 +35,22 @@ _ALL = [
     _figure("auc30", "area under the recall of the larger of rotation and translation direction error of all pairs of "
             "frames, sign ignored, up to 30 degrees in bins of one", "", "higher", "none needed"),
     _figure("placed", "share of the frames that got a pose; the others do not count", "", "higher", "none"),
+    _figure("mask_iou", "intersection over union of what is found to move and what is outlined", "", "higher"),
+    _figure("mask_share", "truth, not a score: share of the outlined pixels"),
+    _figure("cycle", "there and back: distance between a point and where it comes back to from another frame; pixels "
+            "of 256 along the shorter side; median of points said to be visible there and back", "px"),
+    _figure("cycle_worst", "its 90th percentile", "px"),
+    _figure("cycle_control", "how far those points were from their first place in the other frame: what standing still "
+            "in the image would be worth", "px"),
+    _figure("epipolar", "distance of still points in another frame from their epipolar lines by the recovered cameras; "
+            "pixels of 256; median", "px"),
+    _figure("epipolar_worst", "its 90th percentile", "px"),
+    _figure("epipolar_control", "the same for the place of another point", "px"),
+    _figure("cameras", "one point at one moment, asked for in two cameras and brought together by the recovered poses: "
+            "difference as a share of its distance; median"),
+    _figure("cameras_worst", "its 90th percentile"),
+    _figure("cameras_control", "the same without the poses"),
+    _figure("still", "share of the pixels that are found to stand still"),
     _figure("cloud_l1", "mean over pixels of |Δx| + |Δy| + |Δz|, points of all frames in the first camera", "m"),
 ]  # fmt: skip
 
@@ -53,6 +69,12 @@ _POSES = {
     "placed": "placed",
 }
 
+_CONSISTENCY = {
+    "cycle": "there and back", "cycle_worst": "90 %", "cycle_control": "stays", "epipolar": "epipolar",
+    "epipolar_worst": "90 % ", "epipolar_control": "other point", "cameras": "two cameras", "cameras_worst": "90 %  ",
+    "cameras_control": "no poses", "placed": "placed", "still": "still",
+}  # fmt: skip
+
 # Title and columns (figure -> heading) of the tables of a report, in this order; JSON has everything else as well.
 TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "tracks 3D": ("3D tracks in camera coordinates", _TRACKS),
@@ -61,6 +83,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "depth": ("Depth", _DEPTH),
     "poses": ("Cameras", _POSES),
     "clouds": ("Point clouds", {"cloud_l1": "L1"}),
+    "masks": ("What moves", {"mask_iou": "mask IoU", "mask_share": "outlined"}),
+    "consistency": ("Consistency: nothing is compared with a truth", _CONSISTENCY),
 }
 
 ALIGNMENTS: dict[str, dict[str, str]] = {
@@ -80,6 +104,7 @@ ALIGNMENTS: dict[str, dict[str, str]] = {
     "tracks 2D": {
         "first": "none; queries at the first visible frame, later frames count",
         "strided": "none; queries at every 5th frame, all other frames count",
+        "annotated": "none; every sight of an annotated point is a query, all other annotated frames count",
     },
     "depth": {
         "metric": "none: metres",
@@ -97,4 +122,6 @@ ALIGNMENTS: dict[str, dict[str, str]] = {
         "shift": "both clouds minus their mean; nothing turned or scaled",
         "shift_scale": "the same, and one scale: ratio of mean distances from the mean",
     },
+    "masks": {"none": "none"},
+    "consistency": {"none": "none"},
 }

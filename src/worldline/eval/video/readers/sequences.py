@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Names
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from worldline.types import Camera
 
 
 def read_sequences(
-    folder: Path, *, step: int = 1, most: int | None = None, left_out: list[str] | None = None
+    folder: Path, *, step: int = 1, most: int | None = None, left_out: list[str] | None = None, only: Names[str] = ()
 ) -> list[PosedVideo]:
     """Every sequence at or below a folder, all of its frames or a part.
 
@@ -25,12 +26,13 @@ def read_sequences(
     Args:
         step: every so-manieth frame.
         most: at most so many frames of a sequence.
+        only: take those whose path contains one of these.
         left_out: gets a sentence about every sequence that cannot be used; None: that is an error.
 
     Raises:
         InputError: no sequence that can be used.
     """
-    places = find_sequences(folder)
+    places = [place for place in find_sequences(folder) if not only or any(part in str(place) for part in only)]
     if not places:
         raise InputError(f"{folder} holds no sequence with ground truth.", HELP)
     videos, chosen = [], slice(0, None if most is None else step * most, step)
