@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -120,7 +122,7 @@ def _progress(out: Console) -> Progress:
     return Progress(*parts, console=out, disable=out.quiet or not out.is_terminal, transient=True)
 
 
-def _tracked(bar: Progress, track) -> TrackedVideo:  # type: ignore[no-untyped-def]
+def _tracked(bar: Progress, track: Callable[..., TrackedVideo]) -> TrackedVideo:
     """Run ``track`` with bars for windows and, in all-pixel tracking, for the cells of the current one."""
     windows = bar.add_task("windows", total=None)
     cells = bar.add_task("pixels of the window", total=None, visible=False)
