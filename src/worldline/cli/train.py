@@ -142,7 +142,7 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
             raise InputError("--corrupt is for stream recipes.", "Leave it away, or take a recipe like driv3r-mini.")
         changes["corrupt"] = arguments.corrupt
     if arguments.data:
-        changes |= mixed(arguments.data, recipe)
+        changes |= mixed(arguments, recipe)
     if arguments.pool is not None:
         changes["pool"] = None if arguments.pool == "none" else Path(arguments.pool)
     if not arguments.dry_run:
@@ -151,14 +151,17 @@ def recipe_of(arguments: Train, entry: NamedRecipe) -> TrainRecipe:
     return replace(recipe, **changes)
 
 
-def mixed(data: tuple[str, ...], recipe: TrainRecipe) -> dict[str, Any]:
+def mixed(arguments: Train, recipe: TrainRecipe) -> dict[str, Any]:
     """Changes of a recipe that learns from recorded clips, too; without rendered ones it needs no pool."""
     from worldline.errors import InputError
-    from worldline.train.clips.mixture import parse_data, worlds_weight
+    from worldline.train.clips.mixture import open_recorded, parse_data, worlds_weight
+    from worldline.train.clips.recipe import ClipRecipe
 
-    if recipe.kind != "clip":
+    if not isinstance(recipe, ClipRecipe):
         raise InputError("--data is for D4RT recipes.", "Leave it away, or take a recipe like d4rt-mini.")
-    parts = parse_data(data)
+    parts = parse_data(arguments.data)
+    if not arguments.dry_run:  # before anything is rendered
+        open_recorded(parts, recipe.scene_views, recipe.largest_stride)
     return {"data": parts} | ({} if worlds_weight(parts) else {"pool": None, "validation_pool": None})
 
 

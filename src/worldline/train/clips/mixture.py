@@ -56,6 +56,22 @@ def worlds_weight(data: Data) -> float:
     return next((weight for kind, _, weight in reversed(data) if kind == WORLDS), 1.0)
 
 
+def _recorded(data: Data) -> Data:
+    return tuple(part for part in data if part[0] != WORLDS and part[2] > 0)
+
+
+def open_recorded(data: Data, frames: int, largest_stride: int) -> list[ClipWindows]:
+    """The recorded parts of a mixture that are drawn from at all.
+
+    Raises:
+        InputError: a folder does not hold what its kind says.
+    """
+    return [
+        open_clips(kind, Path(folder).expanduser(), frames=frames, strides=(1, largest_stride))
+        for kind, folder, _ in _recorded(data)
+    ]
+
+
 class MixedClips:
     """Every clip of a batch comes from a source drawn by its weight; validation is that of the rendered ones."""
 
@@ -70,12 +86,8 @@ class MixedClips:
             InputError: a folder does not hold what its kind says.
         """
         self.rendered = rendered
-        parts = [part for part in data if part[0] != WORLDS and part[2] > 0]
-        self.recorded: list[ClipWindows] = [
-            open_clips(kind, Path(folder).expanduser(), frames=frames, strides=(1, largest_stride))
-            for kind, folder, _ in parts
-        ]
-        weights = np.array([worlds_weight(data), *(weight for *_, weight in parts)])
+        self.recorded = open_recorded(data, frames, largest_stride)
+        weights = np.array([worlds_weight(data), *(weight for *_, weight in _recorded(data))])
         self.shares = weights / weights.sum()
 
     def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Clip]:
