@@ -183,6 +183,7 @@ class D4rtConfig(NetworkConfig):
     depth_offset: float = 0.0  # unknown; added to z
     uv_residual: bool = False  # unknown; True: the uv output is an offset from the query's (u, v)
     norm_eps: float = 1e-6  # of all LayerNorms
+    dense: bool = False  # a linear layer reads depth and flow from every token, for training only; not in the paper
     max_tokens: int = 6144  # budget of video tokens
     pool_tokens: bool = False  # above the budget: True = pool the embedding (Open-D4RT), False = an error
     drop_odd_frame: bool = False  # frames that fill no patch: True = left out (Open-D4RT), False = the last is repeated
@@ -232,4 +233,5 @@ class D4rtConfig(NetworkConfig):
             time_code="waves",
             points="exp",
             uv_residual=True,
+            dense=True,
         )

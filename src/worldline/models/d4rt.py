@@ -92,6 +92,9 @@ class D4rt(nn.Module):
         self.queries = QueryEmbedding(config)
         self.decoder = QueryDecoder(config)
         self.head = nn.Linear(config.decoder_dim, sum(OUTPUTS))
+        # depths of all pixels of a token, and 4 offsets per frame: see worldline.train.clips.dense
+        numbers = config.patch[0] * (config.patch[1] * config.patch[2] + 4)
+        self.dense = nn.Linear(config.decoder_dim, numbers) if config.dense else None
         init_linear_layers(self.memory_projection)
         self._start()
 
@@ -184,6 +187,9 @@ class D4rt(nn.Module):
         """Small outputs: answers begin at unit depth, with uncertain visibility."""
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        if self.dense is not None:
+            nn.init.trunc_normal_(self.dense.weight, std=0.02)
+            nn.init.zeros_(self.dense.bias)
         self.head.bias[2] = math.log1p(1.0) if self.config.points == "exp" else 1.0 - self.config.depth_offset
 
     @torch.no_grad()

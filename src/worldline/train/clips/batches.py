@@ -23,6 +23,7 @@ from worldline.errors import InputError
 from worldline.models.queries import Queries
 from worldline.train.clips.clips import Clip
 from worldline.train.clips.colors import ClipColors, ColorOptions
+from worldline.train.clips.dense import DenseTargets, dense_targets
 from worldline.train.clips.losses import Targets
 from worldline.train.clips.queries import Asked, QueryOptions, draw_queries
 
@@ -52,6 +53,7 @@ class ClipOptions:
     colors: ColorOptions = field(default_factory=ColorOptions)
     stride: int = 4  # largest step between frames
     reverse: float = 0.5  # share of the clips that run backwards
+    dense_patch: int = 0  # edge of a token whose pixels have targets, 0 = none
     augment: bool = True  # False: the first frames as they are, and no change of colours
 
 
@@ -63,6 +65,7 @@ class ClipBatch:
     aspect_ratio: Float[Tensor, "clip"]  # width / height before the frames were made square
     queries: Queries
     targets: Targets
+    dense: DenseTargets | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
@@ -78,6 +81,7 @@ class ClipDraft:
     queries: Queries
     targets: Targets
     colors: ClipColors | None  # None: as they are
+    dense: DenseTargets | None = None
 
     def to(self, device: torch.device | str) -> Self:
         """The same draft on another device."""
@@ -92,7 +96,7 @@ class ClipDraft:
         images = self.images.float() / 255
         if self.colors is not None:
             images = self.colors.apply(images)
-        return ClipBatch(images, self.aspect_ratio, self.queries, self.targets)
+        return ClipBatch(images, self.aspect_ratio, self.queries, self.targets, self.dense)
 
 
 def changed(parts: Parts, change: Callable[[Tensor], Tensor]) -> Parts:
@@ -123,7 +127,13 @@ def draw_clips(clips: Sequence[Clip], options: ClipOptions, rng: np.random.Gener
         queries=queries,
         targets=targets,
         colors=ClipColors.draw(len(drawn), options.colors, rng) if options.augment else None,
+        dense=_dense(drawn, options) if options.dense_patch else None,
     )
+
+
+def _dense(clips: Sequence[Clip], options: ClipOptions) -> DenseTargets:
+    parts = zip(*(dense_targets(clip, options.size, options.dense_patch) for clip in clips), strict=True)
+    return DenseTargets(*(torch.from_numpy(np.stack(part)) for part in parts))
 
 
 def draw_clip(clip: Clip, options: ClipOptions, rng: np.random.Generator) -> Clip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,7 @@ from worldline.errors import InputError
 from worldline.models.d4rt import Answers, D4rt
 from worldline.models.mvdust3r import MVDust3r
 from worldline.models.queries import Queries
+from worldline.train.clips.dense import DenseTargets, dense_loss
 from worldline.train.clips.matching import Matches, matching_loss, recorded_asks
 from worldline.train.clips.recipe import ClipRecipe
 from worldline.weights.fetch import resolve
@@ -31,16 +33,24 @@ class TrainedClips(nn.Module):
         aspect_ratio: Float[Tensor, "clip"],
         queries: Queries,
         matches: Matches | None = None,
+        dense: DenseTargets | None = None,
         summed: Callable[[Tensor], Tensor] = lambda counts: counts,
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    ) -> tuple[tuple[Tensor, ...], Tensor | None, Tensor | None]:
         """The fields of :class:`~worldline.models.d4rt.Answers` in order; with ``matches`` also the loss of
-        :mod:`worldline.train.clips.matching`. (Tuples, because Lightning takes no frozen dataclasses.)"""
+        :mod:`worldline.train.clips.matching`, with ``dense`` that of :mod:`worldline.train.clips.dense`. (Tuples,
+        because Lightning takes no frozen dataclasses.)"""
         memory = self.network.encode(images, aspect_ratio)
-        if matches is None:
-            return _fields(self.network.decode(memory, queries, checked=True)), None
+        matching = dense_lost = None
         with recorded_asks(self.network) as records:
             answers = self.network.decode(memory, queries, checked=True)
-        return _fields(answers), matching_loss(self.network, memory, records, queries, matches, summed)
+        if matches is not None:
+            matching = matching_loss(self.network, memory, records, queries, matches, summed)
+        if dense is not None and self.network.dense is not None:
+            frames, rows, columns = self.network.config.patch
+            slices = math.ceil(images.shape[1] / frames)
+            tokens = memory.tokens[:, : slices * (images.shape[-2] // rows) * (images.shape[-1] // columns)]
+            dense_lost = dense_loss(self.network.dense(tokens), dense, self.network.config, summed)
+        return _fields(answers), matching, dense_lost
 
 
 def _fields(answers: Answers) -> tuple[Tensor, ...]:

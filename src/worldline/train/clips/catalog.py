@@ -63,6 +63,7 @@ def d4rt_mini(output: Path) -> ClipRecipe:
         ),
         weights=LossWeights(points=3.0, uv=1.0, motion=0.3, normal=0.2, depth=0.2, motion_unit="log"),
         trust_from=(0.1, 0.3),
+        dense_weight=1.0,
         edges=0.2,
         moving=0.2,  # otherwise 8 %: most of what a video shows stands still
         crop=CropOptions(share=0.6, aspect=(0.6, 2.2)),

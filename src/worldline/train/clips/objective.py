@@ -13,7 +13,7 @@ from worldline.train.clips.matching import Matches
 from worldline.train.clips.recipe import ClipRecipe, ClipStage
 from worldline.train.tasks import Figures
 
-LOGGED = ("error", "confidence", "uv", "visibility", "motion", "normal", "depth", "matching")
+LOGGED = ("error", "confidence", "uv", "visibility", "motion", "normal", "depth", "matching", "dense")
 
 
 def clip_figures(
@@ -24,8 +24,8 @@ def clip_figures(
     summed: Callable[[Tensor], Tensor],
     share: float,
 ) -> Figures:
-    """The loss of :mod:`worldline.train.clips.losses` with its terms, and where a stage wants it that of
-    :mod:`worldline.train.clips.matching`.
+    """The loss of :mod:`worldline.train.clips.losses` with its terms, and where the recipe wants them those
+    of :mod:`worldline.train.clips.matching` and :mod:`worldline.train.clips.dense`.
 
     Args:
         module: calls the network (see :class:`~worldline.train.clips.build.TrainedClips`), perhaps distributed.
@@ -33,8 +33,10 @@ def clip_figures(
         share: of the run that is done, for the trust in the confidence.
     """
     matches = Matches.of(batch.targets) if stage.matching_weight else None
-    answers, matching = module(batch.images, batch.aspect_ratio, batch.queries, matches, summed)
+    answers, matching, dense = module(batch.images, batch.aspect_ratio, batch.queries, matches, batch.dense, summed)
     loss = query_loss(Answers(*answers), batch.targets, recipe.weights, trust_at(share, recipe.trust_from), summed)
-    total = loss.total if matching is None else loss.total + stage.matching_weight * matching
-    lost = loss.total.new_zeros(()) if matching is None else matching.detach()
-    return Figures(total, {name: getattr(loss, name) for name in LOGGED[:-1]} | {"matching": lost})
+    total, own = loss.total, {name: getattr(loss, name) for name in LOGGED[:-2]}
+    for name, weight, term in (("matching", stage.matching_weight, matching), ("dense", recipe.dense_weight, dense)):
+        own[name] = total.new_zeros(()) if term is None else term.detach()
+        total = total if term is None else total + weight * term
+    return Figures(total, own)

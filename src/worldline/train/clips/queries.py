@@ -73,6 +73,14 @@ class Sources(NamedTuple):
     normal: Float64[np.ndarray, "query 3"]  # world frame; 0 = unknown
     row: Int64[np.ndarray, "query"]  # of the body, or of the track
 
+    @classmethod
+    def at(
+        cls, clip: Clip, frame: Int64[np.ndarray, "query"], x: Int64[np.ndarray, "query"], y: Int64[np.ndarray, "query"]
+    ) -> Sources:
+        """What given pixels of a clip with dense depth show; body 0 at the camera's centre where that is nothing."""
+        found = _found_pixels(clip, _Spots(frame, x, y, np.zeros_like(frame)), np.arange(len(frame)))
+        return found._replace(row=np.where(found.row == SKY, 0, found.row))
+
 
 def draw_queries(clip: Clip, options: QueryOptions, rng: np.random.Generator) -> Asked:
     """Queries as the paper draws them. A clip without anything to ask about gets queries without targets."""
@@ -140,6 +148,16 @@ def answer(
         has_normal=known & ((into * into).sum(-1) > 0.25),
         **dict(zip(("uv_cam", "seen_cam"), seen_at(clip, sources, t_cam), strict=True)),
     )  # fmt: skip
+
+
+def place_at(
+    clip: Clip, sources: Sources, frame: Int64[np.ndarray, "query"]
+) -> tuple[Float64[np.ndarray, "query 2"], Bool[np.ndarray, "query"]]:
+    """Image coordinates of surfaces in other frames, seen or not, and whether they are known and in front."""
+    height, width = clip.size
+    moved, _, known = carry(clip, sources, frame)
+    pixel, front = _project(clip, frame, _to_camera(clip, frame, moved))
+    return (pixel + 0.5) / (width, height), front & known
 
 
 def seen_at(

@@ -55,6 +55,7 @@ class ClipRecipe(TrainRecipe):
     colors: ColorOptions = field(default_factory=ColorOptions)
     largest_stride: int = 4  # between the frames of a clip
     reverse: float = 0.5  # share of the clips that run backwards in time
+    dense_weight: float = 0.0  # of the loss of :mod:`worldline.train.clips.dense`, for networks with a dense layer
     validation_views: int = FRAMES  # frames
     data: Data = ()  # recorded clips: (kind, folder, weight), see worldline.train.clips.mixture; rendered ones weigh 1
 
@@ -98,6 +99,7 @@ class ClipRecipe(TrainRecipe):
 
     def clip_options(self, stage: ClipStage, frames: int, size: int) -> ClipOptions:
         """What a step of a stage draws from clips."""
+        dense = self.patch_size if self.dense_weight and self.network_config().dense else 0
         return ClipOptions(
-            frames, size, self.query_options(stage), self.crop, self.colors, self.largest_stride, self.reverse
+            frames, size, self.query_options(stage), self.crop, self.colors, self.largest_stride, self.reverse, dense
         )

@@ -46,8 +46,8 @@ class ClipTask:
         return TrainedClips(network)
 
     def leaves_out(self, recipe: ClipRecipe) -> bool:
-        """Every output is in the loss of every step."""
-        return False
+        """Every output is in the loss of every step, but a dense layer only where the recipe has a weight for it."""
+        return recipe.network_config().dense and not recipe.dense_weight
 
     def source(self, recipe: ClipRecipe) -> Source[Clip]:
         """See :class:`~worldline.train.tasks.Task`."""
