@@ -14,10 +14,10 @@ from PIL import Image
 from exact_video import ExactVideo
 from moving_world import INSTANTS, moving_world
 from worldline.errors import InputError
-from worldline.eval.dynamic.methods import StayVideo
 from worldline.eval.video.consistency import Check, ConsistencyOptions, check_consistency, frame_pairs
 from worldline.eval.video.methods import VideoMethod
 from worldline.eval.video.report import VideoReport
+from worldline.eval.video.stay import StayVideo
 from worldline.eval.video.unposed import evaluate_clips, find_clips
 from worldline.scene.video.answers import VideoAnswers
 from worldline.scene.video.cameras import estimate_cameras

@@ -72,8 +72,8 @@ class Worlds(_Suite):
     of films."""
     sweep: str | None = None
     """Vary one thing. Streams (street, models with a memory): memory, scale, length, pruning, motion, lighting, rain,
-    poses, calibration, dropout or cameras. Films (dynamic, models that answer queries): speed, occlusion, frames, rate
-    or lighting."""
+    poses, calibration, dropout or cameras. Films (dynamic, models that answer queries): speed, occlusion, frames, rate,
+    lighting or all."""
     steps: int | None = None
     """Steps of a drive, by default 8; frames of a film, by default 16."""
     rate: float | None = None

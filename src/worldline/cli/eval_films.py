@@ -57,12 +57,15 @@ def _sweep(
     arguments: Worlds, models: dict[str, Reconstructor], out: Console, command: str, folder: Path
 ) -> int:  # fmt: skip
     from worldline.eval.dynamic.suite import film_methods
-    from worldline.eval.dynamic.sweeps import FilmSweepSettings, film_sweep_named, run_film_sweep
+    from worldline.eval.dynamic.sweeps import FILM_SWEEPS, FilmSweepSettings, Memo, film_sweep_named, run_film_sweep
 
-    sweep = film_sweep_named(arguments.sweep or "")
+    name = arguments.sweep or ""
+    sweeps = list(FILM_SWEEPS.values()) if name == "all" else [film_sweep_named(name)]
     settings = FilmSweepSettings(arguments.scenes, arguments.cache, arguments.plot, command)
-    written = run_film_sweep(sweep, film_methods(models), folder, settings, say=out.print)
-    out.print(written["md"].read_text(encoding="utf-8"))
-    for file in written.values():
-        out.print(f"wrote {file}")
+    methods, memo = film_methods(models), Memo()
+    for sweep in sweeps:
+        written = run_film_sweep(sweep, methods, folder, settings, say=out.print, memo=memo)
+        out.print(written["md"].read_text(encoding="utf-8"))
+        for file in written.values():
+            out.print(f"wrote {file}")
     return 0

@@ -30,7 +30,8 @@ class _Video:
     folder: tyro.conf.Positional[Path]
     """Folder of the data set, as it was downloaded (docs/video_evaluation.md)."""
     model: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Name or folder of a model; may be given several times. Without any: d4rt-mini."""
+    """Name or folder of a model; may be given several times. Without any: d4rt-mini. stay: a baseline that sees
+    nothing move and everything equally far away."""
     predictions: Path | None = None
     """Score these results instead of running a model; needs no network."""
     keep: Path | None = None
@@ -192,11 +193,12 @@ def _evaluate_videos(arguments: Video, sources: Sources, progress: Progress) -> 
         notes=notes, progress=progress,
     )  # fmt: skip
     if sources.predictions is None and (arguments.consistency or not arguments.folder.is_file()):
-        chosen = {"only": arguments.only, "step": arguments.step, "most": arguments.most}
+        clips = find_clips(arguments.folder, only=arguments.only, step=arguments.step, most=arguments.most)
         report.scores += evaluate_clips(
-            find_clips(arguments.folder, **chosen), sources.methods, consistency=arguments.consistency,
-            notes=report.notes, progress=progress,
-        )  # fmt: skip
+            clips, sources.methods, consistency=arguments.consistency, notes=report.notes, progress=progress
+        )
+        for place, note in enumerate(report.notes[: len(notes)]):
+            report.notes[place] = note.replace("left out:", "no depth and cameras:")
     if failure is not None and not report.scores:
         raise failure
     return report

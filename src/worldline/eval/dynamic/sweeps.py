@@ -22,13 +22,14 @@ from worldline.eval.statistics import rounded
 from worldline.eval.streams.figures import cell, mean_interval
 from worldline.files import write_json
 
-_ASKED = Asked(depth=(27, 36), masks=None, world=False)
+_ASKED = Asked(depth=(15, 20), masks=None, world=False)
 _SHOWN = ("abs_rel", "scale_drift", "apd3d", "apd3d_moving", "oa", "delta_avg", "delta_avg_moving", "rpe_rotation",
           "rotation", "ate_share")  # fmt: skip
 _PANELS = ("abs_rel", "apd3d", "delta_avg_moving", "rpe_rotation")
 _COMPARED = ("abs_rel", "apd3d", "delta_avg", "rpe_rotation")
 GAPS = ((0.0, "never hidden"), (0.2, "up to 0.2 s"), (0.45, "up to 0.45 s"), (np.inf, "longer"))
 Record = dict[str, Any]  # level, method, seed and figures
+Memo = dict[tuple[FilmSpec, str, Asked], Predicted]
 Split = Callable[[Film, Predicted], Iterator[tuple[str, Mapping[str, float]]]]
 
 
@@ -124,9 +125,12 @@ class FilmSweepSettings:
 
 def run_film_sweep(
     sweep: FilmSweep, methods: Sequence[FilmMethod], folder: Path, settings: FilmSweepSettings = FilmSweepSettings(),
-    *, say: Say = lambda _: None,
+    *, say: Say = lambda _: None, memo: Memo | None = None,
 ) -> dict[str, Path]:  # fmt: skip
     """Measure all levels and write ``films_<name>.json``, ``.md`` and ``.png``, all of them after every film.
+
+    Args:
+        memo: what methods said, for sweeps that share films; give the same one to all.
 
     Returns:
         the files by their kind: "json", "md", "png".
@@ -141,7 +145,7 @@ def run_film_sweep(
         from worldline.eval.plots import require_matplotlib
 
         require_matplotlib()
-    suite = FilmSettings(settings.films or sweep.films)
+    suite, memo = FilmSettings(settings.films or sweep.films), {} if memo is None else memo
     kinds = ("json", "md", *(("png",) if settings.plot else ()))
     files = {kind: folder / f"films_{sweep.name}.{kind}" for kind in kinds}
     store, records, failures = FilmStore(settings.cache, most=1), list[Record](), list[NoPlaceError]()
@@ -149,7 +153,9 @@ def run_film_sweep(
         base, mine = FilmSpec(seed, **settings.film), list[Record]()
         try:
             for label, changes in (sweep.levels or {"": {}}).items():
-                mine += _measure(sweep, label, store.get(replace(base, **changes)), methods)
+                mine += _measure(
+                    sweep, label, store.get(replace(base, **changes)), methods, {} if memo is None else memo
+                )
         except NoPlaceError as error:
             failures.append(error)
             say(f"left out seed {seed}: {error.cause}")
@@ -167,12 +173,16 @@ def run_film_sweep(
     return files
 
 
-def _measure(sweep: FilmSweep, label: str, film: Film, methods: Sequence[FilmMethod]) -> list[Record]:
+def _measure(
+    sweep: FilmSweep, label: str, film: Film, methods: Sequence[FilmMethod], memo: Memo
+) -> list[Record]:  # fmt: skip
     records: list[Record] = []
     for method in methods:
         if not method.answers and sweep.split is not None:
             continue
-        found = method.predict(film, sweep.asked)
+        key = film.spec, method.name, sweep.asked
+        found = memo.get(key) or method.predict(film, sweep.asked)
+        memo[key] = found
         parts = sweep.split(film, found) if sweep.split else iter([(label, score_film(film, found))])
         records += [
             {"level": level, "method": method.name, "seed": film.spec.seed, **figures} for level, figures in parts

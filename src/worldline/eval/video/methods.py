@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 
+from worldline.eval.video.stay import STAY, StayVideo
 from worldline.scene.video.answers import AnswersQueries
 from worldline.scene.video.asking import ask, cell_centers
 from worldline.scene.video.cameras import VideoCameras, estimate_cameras
@@ -100,14 +101,19 @@ def find_poses(video: AnswersQueries) -> Float64[np.ndarray, "t 4 4"]:
 def load_video_methods(names: Sequence[str], device: str | None = None) -> list[VideoMethod]:
     """Networks by name or folder. Videos longer than a network's clips go through it in overlapping windows.
 
+    The name "stay" is that of a baseline without a network (:class:`worldline.eval.video.stay.StayVideo`).
+
     Raises:
         InputError: the same model twice, or one that does not answer queries about videos.
         WeightsError: unknown or unreadable weights.
     """
     from worldline.eval.methods import identity, load_models
 
-    loaded = load_models(names, device)
-    return [VideoMethod(label, encoder(model), identity(model)) for label, model in loaded.items()]
+    loaded = load_models([name for name in names if name != STAY], device)
+    methods = [VideoMethod(label, encoder(model), identity(model)) for label, model in loaded.items()]
+    if STAY in names:
+        methods.append(VideoMethod(STAY, lambda frames: StayVideo(len(frames), frames.shape[1:3])))
+    return methods
 
 
 def encoder(model: Reconstructor) -> Encode:
