@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 from test_inputs_video import EVEN, ORIENTATIONS, set_matrix, write
 
+from worldline import Scene, weights
+from worldline.cli import main
 from worldline.errors import InputError, MemoryPlanError
 from worldline.inputs import KnownCamera
 from worldline.models.config import D4rtConfig
@@ -306,3 +308,17 @@ def test_the_page_about_videos_says_what_works(
     write(tmp_path / "walk.mp4", EVEN[:10])
     exec(compile(body, str(page), "exec"), {})
     assert (tmp_path / "out" / "scene.glb").exists()
+
+
+def test_the_command_line_reconstructs_a_video(
+    model: Reconstructor, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder, path = tmp_path / "tiny", write(tmp_path / "a.mp4", EVEN[:20])
+    weights.save_model(model.network, folder, card={"name": "tiny", "license": "Apache-2.0", "image_size": 32})
+    out = ["-o", str(tmp_path / "out"), "--to", "tum", "--size", "16", "--max-views", "4", "--device", "cpu"]
+    assert main(["reconstruct", str(path), "--model", str(folder), *out]) == 0
+    scene = Scene.load(tmp_path / "out")
+    assert [view.name[-2:] for view in scene.views] == ["00", "06", "13", "19"] and scene.tracks is not None
+    assert scene.views[0].image.shape == (12, 16, 3) and (tmp_path / "out" / "trajectory.txt").exists()
+    assert main(["reconstruct", str(path), "--model", str(folder), *out[:-4], "--max-views", "0"]) == 2
+    assert "A video of 0 frames shows nothing." in capsys.readouterr().err

@@ -324,7 +324,11 @@ def reconstruct_video(
     """
     network = _answering(model)
     longest = network.config.clip_frames
-    most = min(options.max_views or longest, longest)
+    most = longest if options.max_views is None else min(options.max_views, longest)
+    wanted = VideoSceneOptions(
+        reference=options.reference, confidence_percent=options.confidence_percent,
+        intrinsics=IntrinsicsOptions(shared=options.shared_focal),
+    )  # fmt: skip
     footage = open_footage(video, fps=options.fps, max_frames=most, spread=True)
     if known:
         intrinsics, poses = cameras_by_name(footage, known)
@@ -333,10 +337,7 @@ def reconstruct_video(
         provenance=provenance_of(model, options, {}),
     )  # fmt: skip
     size = None if options.size is None else moderate_size(encoded.original_size, options.size)
-    return encoded.scene(
-        size=size, reference=options.reference, confidence_percent=options.confidence_percent,
-        intrinsics=IntrinsicsOptions(shared=options.shared_focal),
-    )  # fmt: skip
+    return encoded.scene(wanted, size=size)
 
 
 def _answering(model: Reconstructor) -> D4rt:
