@@ -291,7 +291,7 @@ def test_every_operation_is_counted() -> None:
         assert clip_flops(config, frames, 32, 70) == pytest.approx(3 * counter.get_total_flops(), rel=0.05)
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("d4rt")])
+@pytest.mark.parametrize("name", ["d4rt-tiny", "d4rt-mini-cuda"])  # d4rt: tests/cli
 def test_recipes_are_planned_on_paper(name: str, tmp_path: Path) -> None:
     recipe = RECIPES[name].build(tmp_path / "run")
     assert isinstance(recipe, ClipRecipe)
@@ -299,10 +299,7 @@ def test_recipes_are_planned_on_paper(name: str, tmp_path: Path) -> None:
     stage = plan.stages[-1]
     assert stage.points == (stage.samples, recipe.stages[-1].queries, 3)
     assert ClipTask().producer(recipe)[0] == "--clips" and not (tmp_path / "run").exists()
-    if name == "d4rt":
-        assert plan.batch == 64 and plan.steps == 500_000 and plan.parameters == pytest.approx(1.16e9, rel=0.02)
-    if "mini" in name:
-        assert plan.parameters <= 16e6
+    assert plan.parameters <= 16e6
 
 
 def test_clips_are_rendered_into_a_pool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
