@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -183,6 +183,69 @@ class WorldSource:
         for attempt in range(ATTEMPTS):
             try:
                 return worlds.sample(layout, seed + attempt, views=views, height=size, width=size, device=self.device)
+            except NoPlaceError as error:
+                reason = error
+        raise reason
+
+
+class Rendered(ABC, Generic[Scene]):
+    """Scenes rendered one by one on demand, in this process."""
+
+    noun: ClassVar[str]  # what is rendered, for the card
+
+    def __init__(self, recipe: TrainRecipe) -> None:
+        self.recipe = recipe
+        device = recipe.render_device or recipe.device
+        self.device = "cpu" if device == "mps" else device  # worlds are drawn in float64, which MPS does not know
+        self._kept: dict[tuple[int, int], Scene] = {}
+        self._lock = threading.Lock()
+
+    @abstractmethod
+    def render(self, layout: str, seed: int, size: int, length: int) -> Scene:
+        """One scene of so many moments.
+
+        Raises:
+            NoPlaceError: the seed has no place for it.
+        """
+
+    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Scene]:
+        """Different ones every time, or with ``recipe.scenes`` always the same few."""
+        from worldline.worlds import TRAIN_SEEDS
+
+        recipe = self.recipe
+        seeds = [TRAIN_SEEDS[int(rng.integers(recipe.scenes or len(TRAIN_SEEDS)))] for _ in range(count)]
+        if recipe.scenes is None:
+            return [self._render(seed, size, recipe.scene_views) for seed in seeds]
+        with self._lock:
+            for seed in seeds:
+                if (seed, size) not in self._kept:
+                    self._kept[seed, size] = self._render(seed, size, recipe.scene_views)
+            return [self._kept[seed, size] for seed in seeds]
+
+    def validation(self) -> list[Scene]:
+        """The first ones of the validation split, at the size with which the training ends."""
+        from worldline.worlds import VALIDATION_SEEDS
+
+        recipe, size = self.recipe, self.recipe.stages[-1].sizes[-1]
+        seeds = VALIDATION_SEEDS[: recipe.validation_scenes]
+        return [self._render(seed, size, recipe.validation_views) for seed in seeds]
+
+    def facts(self) -> dict[str, Any]:
+        """Layouts with weights, and where the seeds come from."""
+        from worldline.worlds import TRAIN_SEEDS
+
+        last = (self.recipe.scenes or len(TRAIN_SEEDS)) - 1
+        return {
+            "source": f"{self.noun} rendered on demand",
+            "layouts": dict(self.recipe.layouts),
+            "seeds": f"{TRAIN_SEEDS[0]}..{TRAIN_SEEDS[last]}",
+        }
+
+    def _render(self, seed: int, size: int, length: int) -> Scene:
+        layout = layout_of(seed, self.recipe.layouts)
+        for attempt in range(ATTEMPTS):
+            try:
+                return self.render(layout, seed + attempt, size, length)
             except NoPlaceError as error:
                 reason = error
         raise reason

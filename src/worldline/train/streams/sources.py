@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from worldline.train import data
-from worldline.train.produce import layout_of
-from worldline.train.sources import ATTEMPTS, Pool, Source
+from worldline.train.sources import Pool, Rendered, Source
 from worldline.train.streams.drives import Drive, load_drive, render_drive
 from worldline.train.streams.recipe import StreamRecipe
 
@@ -34,59 +29,15 @@ class DrivePool(Pool[Drive]):
         return [_beginning(drive, self.recipe.validation_views) for drive in drives]
 
 
-class RenderedDrives:
-    """Drives rendered on demand, in this process."""
+class RenderedDrives(Rendered[Drive]):
+    """Drives rendered on demand."""
 
-    def __init__(self, recipe: StreamRecipe) -> None:
-        self.recipe = recipe
-        device = recipe.render_device or recipe.device
-        self.device = "cpu" if device == "mps" else device  # worlds are drawn in float64, which MPS does not know
-        self._kept: dict[tuple[int, int], Drive] = {}
-        self._lock = threading.Lock()
+    noun = "drives"
+    recipe: StreamRecipe
 
-    def draw(self, rng: np.random.Generator, count: int, size: int) -> list[Drive]:
-        """Different drives every time, or with ``recipe.scenes`` always the same few."""
-        from worldline.worlds import TRAIN_SEEDS
-
-        recipe = self.recipe
-        seeds = [TRAIN_SEEDS[int(rng.integers(recipe.scenes or len(TRAIN_SEEDS)))] for _ in range(count)]
-        if recipe.scenes is None:
-            return [self._render(seed, size, recipe.scene_views) for seed in seeds]
-        with self._lock:
-            for seed in seeds:
-                if (seed, size) not in self._kept:
-                    self._kept[seed, size] = self._render(seed, size, recipe.scene_views)
-            return [self._kept[seed, size] for seed in seeds]
-
-    def validation(self) -> list[Drive]:
-        """The first drives of the validation split, at the size with which the training ends."""
-        from worldline.worlds import VALIDATION_SEEDS
-
-        recipe, size = self.recipe, self.recipe.stages[-1].sizes[-1]
-        seeds = VALIDATION_SEEDS[: recipe.validation_scenes]
-        return [self._render(seed, size, recipe.validation_views) for seed in seeds]
-
-    def facts(self) -> dict[str, Any]:
-        """Layouts with weights, and where the seeds come from."""
-        from worldline.worlds import TRAIN_SEEDS
-
-        last = (self.recipe.scenes or len(TRAIN_SEEDS)) - 1
-        return {
-            "source": "drives rendered on demand",
-            "layouts": dict(self.recipe.layouts),
-            "seeds": f"{TRAIN_SEEDS[0]}..{TRAIN_SEEDS[last]}",
-        }
-
-    def _render(self, seed: int, size: int, steps: int) -> Drive:
-        from worldline.errors import NoPlaceError
-
-        layout, shape = layout_of(seed, self.recipe.layouts), self.recipe.shape(size)
-        for attempt in range(ATTEMPTS):
-            try:
-                return render_drive(layout, seed + attempt, shape, self.device, steps)
-            except NoPlaceError as error:
-                reason = error
-        raise reason
+    def render(self, layout: str, seed: int, size: int, length: int) -> Drive:
+        """See :class:`~worldline.train.sources.Rendered`."""
+        return render_drive(layout, seed, self.recipe.shape(size), self.device, length)
 
 
 def _beginning(drive: Drive, steps: int) -> Drive:
