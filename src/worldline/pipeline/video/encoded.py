@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("worldline")
 _LEAST_CONFIDENCE = 1e-6  # a sigmoid can round to 0, and confidence is more than that
+_TAILS = ((3,), (2,), (), (3,), (3,), ())  # of the arrays of VideoAnswers
 
 
 @dataclass(frozen=True)
@@ -114,12 +115,14 @@ class EncodedVideo:
         device = self.memory.tokens.device
         kinds = (np.float32, np.float32, np.int64, np.int64, np.int64)
         flat = Queries(*(torch.from_numpy(part.astype(kind))[None] for part, kind in zip(parts, kinds, strict=True)))
-        pieces, chunk, count = [], self.chunk, flat.u.shape[1]
-        start = 0
+        chunk, count, start = self.chunk, flat.u.shape[1], 0
+        # made before the first portion: small results between large buffers would keep those from being given back
+        values = [np.empty((count, *tail), np.float32) for tail in _TAILS]
         while start < count:
             portion = Queries(*(part[:, start : start + chunk].to(device) for part in flat))
             try:
-                pieces.append(self._decoded(portion))
+                for whole, part in zip(values, self._decoded(portion), strict=True):
+                    whole[start : start + chunk] = part
             except (torch.OutOfMemoryError, MemoryError) as error:
                 if chunk <= LEAST_CHUNK:
                     raise MemoryPlanError(
@@ -129,8 +132,7 @@ class EncodedVideo:
                 log.warning("out of memory; once more with %d queries at a time", chunk)
                 continue
             start += chunk
-        joined = [np.concatenate([piece[index] for piece in pieces]) for index in range(6)] if pieces else _nothing()
-        return VideoAnswers(*(values.reshape((*shape, *values.shape[1:])) for values in joined))
+        return VideoAnswers(*(each.reshape((*shape, *each.shape[1:])) for each in values))
 
     def depth(self, *, frames: Sequence[int] | int | None = None, size: tuple[int, int] | None = None) -> DepthMaps:
         """Depth of frames at any resolution; see :func:`worldline.scene.video.depth.depth_maps`."""
@@ -362,8 +364,3 @@ def _encoded(
             f"Out of memory while encoding {len(squares)} frames.", "Use fewer frames, or another device."
         ) from error
     return memory
-
-
-def _nothing() -> list[np.ndarray]:
-    """The answers to no queries."""
-    return [np.zeros((0, *tail), np.float32) for tail in ((3,), (2,), (), (3,), (3,), ())]
