@@ -165,6 +165,16 @@ def test_tracks_are_split_by_gap(film: Film, right: Predicted) -> None:
     parts = dict(by_gap(film, right))
     assert sum(figures["tracks"] for figures in parts.values()) == len(film.moves)
     assert all(figures["apd3d"] == 1 for figures in parts.values())
+    assert right.tracks is not None
+    hidden, seen = np.arange(len(film.moves)) % 2 == 1, np.ones_like(film.visible)
+    seen[2, hidden] = False
+    wrong = replace(
+        right.tracks, points=np.where(hidden[:, None], 1.5, 1.0) * film.points, uv=right.tracks.uv, visible=seen
+    )
+    parts = dict(by_gap(replace(film, visible=seen), replace(right, tracks=wrong)))
+    assert list(parts) == ["never hidden", "up to 0.2 s"]
+    alone = [figures["apd3d"] for figures in parts.values()]
+    assert min(alone) < 0.3  # a factor for each level would make both perfect
 
 
 def test_suite_writes_its_tables_plot_and_picture(store: FilmStore, tmp_path: Path) -> None:

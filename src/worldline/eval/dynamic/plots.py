@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worldline.eval.dynamic.suite import FilmReport
 
 _GREY = "#777777"
-_LETTERS = 9  # per line of a label
+_LETTERS, _LEVEL = 9, 12  # per line of a label of a figure, of a level
 # Panels of a report: figures side by side, label of the axis, and the target, where there is one.
 _PANELS: tuple[tuple[tuple[str, ...], str, float | None], ...] = (
     (("abs_rel", "abs_rel_frame"), "depth AbsRel (lower is better)", 0.12),
@@ -73,7 +73,8 @@ def draw_sweep(
                     places.append(place + offset)
                     means.append(mean_interval(values)[0])
             axes.plot(places, means, label=method, **kind)
-        axes.set_xticks(range(len(levels)), [textwrap.fill(str(level), _LETTERS) for level in levels])
+        axes.set_xticks(range(len(levels)), [textwrap.fill(str(level), _LEVEL) for level in levels])
+        axes.set_xlim(-0.4, len(levels) - 0.6)
         axes.set_ylim(bottom=0)
         wanted = f"{FILM_FIGURES[name].axis} ({FILM_FIGURES[name].better} is better)"
         dress(axes, axis, wanted + (f", {FILM_FIGURES[name].unit}" if FILM_FIGURES[name].unit else ""))

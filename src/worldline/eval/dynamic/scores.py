@@ -97,11 +97,17 @@ def _aligned(found: Float64[np.ndarray, "n"], true: Float64[np.ndarray, "n"]) ->
     return scores.abs_rel, scores.d1
 
 
-def score_tracks(film: Film, tracks: FoundTracks) -> Scores:
-    """3D tracks in camera and world coordinates, 2D tracks; moving and still points apart under the same factor."""
+def score_tracks(film: Film, tracks: FoundTracks, factor: float | None = None) -> Scores:
+    """3D tracks in camera and world coordinates, 2D tracks; moving and still points apart under the same factor.
+
+    Args:
+        factor: of the points in camera coordinates; None: that of :func:`median_factor`.
+    """
     height, width = film.images.shape[1:3]
     lens = intrinsics_at_256(film.lens, height, width)
-    points = tracks.points * median_factor(tracks.points, tracks.visible, film.points, film.visible)
+    if factor is None:
+        factor = median_factor(tracks.points, tracks.visible, film.points, film.visible)
+    points = tracks.points * factor
     found_2d = at_256(tracks.uv * (width, height), height, width).swapaxes(0, 1)
     true_2d = at_256(film.pixels + 0.5, height, width).swapaxes(0, 1)
     starts = film.queries[:, [2, 1, 0]]

@@ -15,7 +15,7 @@ from worldline.errors import InputError, NoPlaceError
 from worldline.eval.dynamic.figures import FILM_FIGURES, definitions_table, means_table
 from worldline.eval.dynamic.films import Film, FilmSpec, FilmStore
 from worldline.eval.dynamic.methods import Asked, FilmMethod
-from worldline.eval.dynamic.scores import Predicted, score_film
+from worldline.eval.dynamic.scores import Predicted, median_factor, score_film, score_tracks
 from worldline.eval.dynamic.suite import FilmSettings, Say, describe_run, facts
 from worldline.eval.report import table, without_nan, write_text
 from worldline.eval.statistics import rounded
@@ -54,13 +54,14 @@ def by_gap(film: Film, found: Predicted) -> Iterator[tuple[str, Mapping[str, flo
     """Tracks by the longest time that they are hidden or outside of the image between two sights."""
     assert found.tracks is not None
     gaps, lower = film.longest_gap(), -1.0
+    factor = median_factor(found.tracks.points, found.tracks.visible, film.points, film.visible)
     for upper, label in GAPS:
         rows = np.flatnonzero((gaps > lower) & (gaps <= upper))
         lower = upper
         if len(rows):
             names = ("points", "world", "uv", "visible")
             tracks = replace(found.tracks, **{name: getattr(found.tracks, name)[:, rows] for name in names})
-            yield label, {**score_film(film.with_tracks(rows), Predicted(tracks=tracks)), "tracks": float(len(rows))}
+            yield label, {**score_tracks(film.with_tracks(rows), tracks, factor), "tracks": float(len(rows))}
 
 
 FILM_SWEEPS: dict[str, FilmSweep] = {
@@ -75,7 +76,7 @@ FILM_SWEEPS: dict[str, FilmSweep] = {
         FilmSweep(
             "occlusion", "How long may a point be hidden?", "longest time hidden or outside between two sights", {},
             GAPS[0][1], "Tracks of the suite's films, by the longest stretch of frames in which they are not seen and "
-            "after which they are seen again. The factor of 3D tracks is that of the tracks of a level.", films=8,
+            "after which they are seen again. All levels of a film have the factor of all of its tracks.", films=8,
             shown=("apd3d", "aj", "oa", "delta_avg", "aj_2d"), panels=("apd3d", "aj", "oa", "delta_avg"),
             asked=Asked(depth=None, masks=None, cameras=False, world=False), split=by_gap,
         ),
