@@ -163,6 +163,7 @@ def test_every_pixel_of_photos_without_times(tmp_path: Path, model: Path, capsys
         (("--fps", "0"), "0.0 frames per second"),
         (("--max-frames", "1"), "A video of 1 frames"),
         (("--size", "0"), "--size is 0"),
+        (("--size", "100000"), "--size is 100000, the video has"),
         (("--to", "glob"), "Unknown export format: glob"),
         (("--model", "d4rt-maxi"), "d4rt-maxi"),
     ],

@@ -47,7 +47,7 @@ class Track:
     overlap: int | None = None
     """Frames that neighbouring windows share; by default half of a window."""
     size: int | None = None
-    """Longer side of the depth maps in pixels; by default what the model sees."""
+    """Longer side of the depth maps in pixels, at most that of the video; by default what the model sees."""
     to: str = ""
     """Further exports of the scene, e.g. glb,ply,colmap. They are checked before anything runs."""
     film: bool = True
@@ -63,7 +63,7 @@ def run(argv: list[str]) -> int:
 
 def execute(arguments: Track) -> int:
     """Validate what can be validated first, then track, write everything and say what was found."""
-    from worldline.cli.common import console, parse_formats
+    from worldline.cli.common import check_positive, console, parse_formats
     from worldline.files import check_writable
     from worldline.outputs.export import check_formats, check_targets
     from worldline.outputs.export.folder import check_files_are_ours
@@ -80,9 +80,12 @@ def execute(arguments: Track) -> int:
         points=Points.parse(arguments.points),
         world=arguments.world,
         windows=WindowOptions(window=arguments.window, overlap=arguments.overlap),
-        size=_checked_size(arguments.size),
+        size=arguments.size,
     )
+    if arguments.size is not None:
+        check_positive(size=arguments.size)
     footage = open_footage(arguments.video, fps=arguments.fps, max_frames=arguments.max_frames)
+    _check_size(arguments.size, footage)
     check_writable(arguments.out)
     check_replaceable(arguments.out)
     check_targets(arguments.out, formats)
@@ -100,12 +103,13 @@ def execute(arguments: Track) -> int:
     return 0
 
 
-def _checked_size(size: int | None) -> int | None:
-    from worldline.cli.common import check_positive
+def _check_size(size: int | None, footage: Footage) -> None:
+    """Depth is written at the size of the video, and the memory for more than that would be asked for in vain."""
+    from worldline.errors import InputError
 
-    if size is not None:
-        check_positive(size=size)
-    return size
+    longest = max(footage.size)
+    if size is not None and size > longest:
+        raise InputError(f"--size is {size}, the video has {longest} pixels.", f"Choose {longest} or less.")
 
 
 def _times(footage: Footage) -> str:
@@ -178,7 +182,8 @@ def _print(out: Console, found: TrackedVideo, footage: Footage, folder: Path, wr
         asked, all_of_them = found.saving.queries, found.saving.brute_force
         out.print(f"all pixels: {asked:,} queries; a track from each of them would take {all_of_them:,}")
     timings = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in scene.provenance.timings.items())
-    out.print(f"{len(found.video.windows)} windows; {timings}")
+    windows = len(found.video.windows)
+    out.print(f"{windows} window{'s' * (windows > 1)}; {timings}")
     if "table" not in written:
         out.print("tracks.csv would have millions of rows and was left out; tracks.npz has them all")
     out.print(f"scene: {folder}")
