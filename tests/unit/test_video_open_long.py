@@ -14,6 +14,8 @@ from worldline.models.d4rt import D4rt
 from worldline.pipeline.single_pass import Reconstructor
 from worldline.pipeline.video import encode_video, open_footage
 from worldline.pipeline.video.long import open_long, part_of
+from worldline.scene.video.cameras import CameraOptions
+from worldline.scene.video.cloud import CloudOptions
 from worldline.scene.video.windows import Window, WindowOptions
 
 TINY = D4rtConfig(
@@ -60,6 +62,30 @@ def test_a_part_of_the_footage_is_read_only_there(frames: np.ndarray) -> None:
     assert len(part) == 3 and part.seconds is not None
     np.testing.assert_allclose(part.seconds, [0.2, 0.3, 0.4])
     np.testing.assert_array_equal(np.stack(list(part.frames())), frames[2:5])
+
+
+def test_options_are_those_of_a_short_video(model: Reconstructor, frames: np.ndarray) -> None:
+    video = open_long(model, frames)
+    assert repr(video) == "LongVideo(7 frames of 40x24 in 3 windows)"
+    options = CameraOptions(references="chain", grid=4)
+    few, same = video.cameras(references="chain", grid=4), video.cameras(options)
+    np.testing.assert_array_equal(few.inlier_share, same.inlier_share)
+    keep_all = CloudOptions(confidence_percent=0, edges=0, visible_only=False, merge=0)
+    every = video.point_cloud(keep_all, size=(4, 6))
+    assert len(every.points) > len(video.point_cloud(keep_all, size=(4, 6), confidence_percent=50).points) > 0
+    for method in (video.cameras, video.point_cloud, video.all_tracks, video.scene):
+        with pytest.raises(InputError, match="Unknown option"):
+            method(refs="chain")
+    for method in (video.tracks, video.all_tracks):
+        with pytest.raises(InputError, match="Unknown choice frame='wrold'"):
+            method(frame="wrold")
+
+
+def test_arrays_without_pixels_and_parts_of_frames_are_refused(frames: np.ndarray) -> None:
+    with pytest.raises(InputError, match="no pixels"):
+        open_footage(frames[:, :0])
+    with pytest.raises(InputError, match=r"A video of 1\.5 frames"):
+        open_footage(frames, max_frames=1.5)  # type: ignore[arg-type]
 
 
 def test_mistakes_are_named(model: Reconstructor, frames: np.ndarray) -> None:

@@ -144,6 +144,8 @@ def cameras_by_name(footage: Footage, known: dict[str, KnownCamera]) -> tuple[np
 def _of_array(array: np.ndarray, fps: float | None, max_frames: int | None, spread: bool) -> Footage:
     if fps is not None and not fps > 0:
         raise InputError(f"{fps} frames per second cannot be taken.", "Give a number above 0.")
+    if 0 in array.shape:
+        raise InputError(f"Frames of shape {array.shape} have no pixels.", "Give an array [T, H, W, 3].")
     rows = _chosen(len(array), max_frames, spread)
     array = array[rows]
     if array.dtype != np.uint8:
@@ -158,8 +160,8 @@ def _of_array(array: np.ndarray, fps: float | None, max_frames: int | None, spre
 
 
 def _chosen(count: int, most: int | None, spread: bool) -> np.ndarray:
-    if most is not None and most < 1:
-        raise InputError(f"A video of {most} frames shows nothing.", "Ask for 1 or more.")
+    if most is not None and (not isinstance(most, int | np.integer) or most < 1):
+        raise InputError(f"A video of {most} frames shows nothing.", "Ask for a whole number of frames, 1 or more.")
     if most is None or count <= most:
         return np.arange(count)
     return np.linspace(0, count - 1, most).round().astype(np.int64) if spread else np.arange(most)

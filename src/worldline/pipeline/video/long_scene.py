@@ -13,6 +13,7 @@ from jaxtyping import Float64, UInt8
 
 from worldline.errors import InputError
 from worldline.geometry import Similarity
+from worldline.pipeline.single_pass import with_choices
 from worldline.scene.scene import Scene, SceneView
 from worldline.scene.video.assembly import VideoSceneOptions
 from worldline.scene.video.long_occupancy import AllPixels
@@ -44,9 +45,9 @@ def long_scene(
         choices: single fields of :class:`VideoSceneOptions`.
 
     Raises:
-        InputError: another reference than frame 0.
+        InputError: another reference than frame 0, or an unknown choice.
     """
-    options = replace(options or VideoSceneOptions(), **choices)
+    options = with_choices(options or VideoSceneOptions(), choices)
     if options.reference != 0:
         raise InputError("A video of several windows has the first frame as its world.", "Leave reference at 0.")
     alone, started = replace(options, tracks=None), time.perf_counter()

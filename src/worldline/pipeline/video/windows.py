@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import numpy as np
 
+from worldline.errors import InputError
 from worldline.geometry import Similarity
+from worldline.pipeline.single_pass import with_choices
 from worldline.pipeline.video.elsewhere import Elsewhere
 from worldline.scene.video.answers import AnswersQueries, VideoAnswers
 from worldline.scene.video.asking import check_frame, checked_queries, chosen_frames
@@ -87,6 +89,10 @@ class LongVideo:
         self._edges: dict[tuple[int, str], Points] = {}
         self._seams: dict[int, Seam] = {}
         self._cameras: VideoCameras | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.original_size
+        return f"LongVideo({self.frame_count} frames of {width}x{height} in {len(self.windows)} windows)"
 
     def walk(self, step: int = 1, only: Callable[[int], bool] | None = None) -> Iterator[tuple[int, WindowVideo]]:
         """(number, window) one after the other, each encoded when its turn comes.
@@ -174,11 +180,12 @@ class LongVideo:
             chosen,
         )
 
-    def cameras(self, options: CameraOptions | None = None) -> VideoCameras:
+    def cameras(self, options: CameraOptions | None = None, **choices: Any) -> VideoCameras:
         """Cameras of all frames, each from the window in which it is most central; "failed" beyond a broken seam.
 
-        With default options they are found once and kept.
+        With default options they are found once and kept. ``choices``: single fields of :class:`CameraOptions`.
         """
+        options = with_choices(options or CameraOptions(), choices) if choices else options
         if options is None and self._cameras is not None:
             return self._cameras
         found = [video.cameras(options) for _, video in self.walk()]
@@ -193,8 +200,12 @@ class LongVideo:
         Args:
             points: as in :func:`worldline.scene.video.tracks.follow_points`.
             frame: "camera": positions in the camera of each moment; "world": in that of the first frame.
+
+        Raises:
+            InputError: points outside of the video, or an unknown ``frame``.
         """
-        relay = Relay(track_queries(points, self, start), self.windows, self.original_size, world=frame == "world")
+        world = _in_world(frame)
+        relay = Relay(track_queries(points, self, start), self.windows, self.original_size, world=world)
         self.relay(relay)
         return relay.tracks()
 
@@ -215,16 +226,20 @@ class LongVideo:
         **choices: Any,
     ) -> tuple[LongTracks, Saving]:  # fmt: skip
         """Every pixel of every frame on a track; see :class:`worldline.scene.video.long_occupancy.AllPixels`."""
-        chosen, world = replace(options or AllTracksOptions(), **choices), frame == "world"
+        chosen, world = with_choices(options or AllTracksOptions(), choices), _in_world(frame)
         pixels = AllPixels(self.windows, self.original_size, chosen, world=world, progress=progress)
         self.relay(pixels)
         return pixels.tracks(), pixels.saving
 
     def point_cloud(
         self, options: CloudOptions | None = None, *, frames: Sequence[int] | int | None = None, camera: int = 0,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None, **choices: Any,
     ) -> VideoCloud:  # fmt: skip
-        """Pixels of any frames in one camera's frame; duplicates are merged within windows."""
+        """Pixels of any frames in one camera's frame, where they were when seen; duplicates are merged within windows.
+
+        ``choices``: single fields of :class:`CloudOptions`.
+        """
+        options = with_choices(options or CloudOptions(), choices)
         chosen, camera = chosen_frames(self, frames), check_frame(self, camera, "camera")
         self.seams  # noqa: B018
         answering = owners(self.windows)[chosen]
@@ -293,6 +308,13 @@ class LongVideo:
             distortion=found[0].distortion,
             warnings=tuple(dict.fromkeys((*self.warnings, *(said for each in found for said in each.warnings)))),
         )
+
+
+def _in_world(frame: Frame) -> bool:
+    """Whether positions are wanted in the world; anything but the two choices is an error."""
+    if frame not in get_args(Frame):
+        raise InputError(f"Unknown choice frame={frame!r}.", f"Choose one of: {', '.join(get_args(Frame))}.")
+    return frame == "world"
 
 
 def _joined_clouds(parts: Sequence[VideoCloud], camera: int) -> VideoCloud:
