@@ -158,7 +158,7 @@ class D4rtConfig(NetworkConfig):
     image_size: tuple[int, int] = (256, 256)  # (height, width) that every frame is resized to, whatever its shape
     patch: tuple[int, int, int] = (2, 16, 16)  # frames, rows, columns of one token
     encoder_dim: int = 1408  # channels of an encoder token
-    encoder_depth: int = 40  # layers; even ones look inside a slice of two frames, odd ones at the whole clip
+    encoder_depth: int = 40  # layers; even ones look inside a slice of patch[0] frames, odd ones at the whole clip
     encoder_heads: int = 16
     encoder_mlp_dim: int = 6144  # width of the encoder's MLPs
     local_layers: bool = True  # False: all layers are global
