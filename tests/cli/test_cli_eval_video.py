@@ -121,6 +121,8 @@ def test_models_that_answer_no_queries_are_refused(tmp_path: Path, capsys: pytes
         (("tapvid3d", "nowhere"), "There is no nowhere"),
         (("tapvid3d", MINI, "--predictions", MINI / "none"), "no folder"),
         (("tapvid3d", MINI / "gt", "--predictions", MINI / "pred", "--model", "a"), "no model to run"),
+        (("tapvid3d", MINI / "gt", "--predictions", MINI / "pred", "--world"), "--world asks a model"),
+        (("video", MINI, "--predictions", MINI, "--consistency"), "--consistency asks a model"),
         (("sintel", MINI, "--predictions", MINI), "no sequence of Sintel"),
         (("bonn", MINI, "--predictions", MINI), "no sequence of Bonn"),
         (("kitti", MINI, "--predictions", MINI), "no drive with ground truth"),

@@ -220,6 +220,10 @@ def _sources(arguments: _Video) -> Sources:
         return Sources(load_video_methods(names, arguments.device), keep=arguments.keep)
     if arguments.model or arguments.keep:
         raise InputError("--predictions scores files, so there is no model to run.", "Leave out --model and --keep.")
+    asks = [name for name in ("world", "known_intrinsics", "consistency") if getattr(arguments, name, False)]
+    if asks:
+        option = "--" + asks[0].replace("_", "-")
+        raise InputError(f"{option} asks a model, and --predictions scores files.", f"Leave out {option}.")
     if not arguments.predictions.is_dir():
         raise InputError(f"There is no folder {arguments.predictions}.", "Give the folder of the predictions.")
     return Sources(predictions=arguments.predictions)
