@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -171,4 +172,4 @@ def _clip(place: Path, chosen: slice) -> Clip:
 def _footage(path: Path, chosen: slice) -> UInt8[np.ndarray, "t h w 3"]:
     from worldline.pipeline.video.frames import open_footage
 
-    return np.stack(list(open_footage(path).frames()))[chosen]
+    return np.stack(list(islice(open_footage(path).frames(), chosen.start, chosen.stop, chosen.step)))
