@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from worldline.cli.eval import Worlds
     from worldline.eval.dynamic.films import Film
     from worldline.eval.dynamic.scores import Predicted
+    from worldline.eval.dynamic.suite import FilmReport
     from worldline.pipeline import Reconstructor
 
 _BANDS = 3  # films in a picture
@@ -32,17 +33,21 @@ def run(arguments: Worlds, models: dict[str, Reconstructor], out: Console, argv:
         arguments.scenes or FILMS, arguments.steps or FRAMES, arguments.rate or RATE, cache=arguments.cache
     )
     methods, seen = film_methods(models), list[tuple["Film", "Predicted"]]()
+    path = None if arguments.out is None else arguments.out if arguments.out.suffix else arguments.out / "films.json"
 
     def look(film: Film, method: str, found: Predicted) -> None:
         if arguments.gallery and method == methods[0].name and len(seen) < _BANDS:
             seen.append((film, found))
 
-    report = evaluate_films(methods, settings, say=out.print, look=look)
-    report.about["command"] = command
+    def write(report: FilmReport) -> None:
+        report.about["command"] = command
+        if path is not None:
+            report.write(path)
+
+    report = evaluate_films(methods, settings, say=out.print, look=look, done=write)
     out.print(report.as_markdown(with_definitions=False))
-    if arguments.out is None:
+    if path is None:
         return 0
-    path = arguments.out if arguments.out.suffix else arguments.out / "films.json"
     files = report.write(path, plot=arguments.plot)
     if seen:
         from worldline.eval.dynamic.sheet import write_sheet

@@ -159,11 +159,13 @@ def film_methods(models: Mapping[str, Reconstructor]) -> list[FilmMethod]:
 def evaluate_films(
     methods: Sequence[FilmMethod], settings: FilmSettings = FilmSettings(), *, say: Say = lambda _: None,
     look: Callable[[Film, str, Predicted], None] = lambda *_: None,
+    done: Callable[[FilmReport], None] = lambda _: None,
 ) -> FilmReport:  # fmt: skip
     """Measure methods on the first test films.
 
     Args:
         look: gets what every method said, e.g. to draw it.
+        done: gets the report so far after every film, e.g. to write it: a run that is cut off is not lost.
 
     Raises:
         NoPlaceError: no seed has a place for the camera.
@@ -181,8 +183,9 @@ def evaluate_films(
             predicted = method.predict(film, settings.asked)
             report.trials.append(FilmTrial(method.name, spec.seed, score_film(film, predicted)))
             look(film, method.name, predicted)
-        done = ", ".join(f"{t.method} {t.figures.get('abs_rel', nan):.3f}" for t in report.trials[-len(methods) :])
-        say(f"seed {spec.seed}, AbsRel: {done}")
+        said = ", ".join(f"{t.method} {t.figures.get('abs_rel', nan):.3f}" for t in report.trials[-len(methods) :])
+        say(f"seed {spec.seed}, AbsRel: {said}")
+        done(report)
     if len(failures) == settings.films:
         raise failures[0]
     return report
