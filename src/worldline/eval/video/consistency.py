@@ -7,8 +7,7 @@ compared with. Figures that are not far below their control say nothing good.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -72,10 +71,6 @@ class Consistency:
     # pose, as a share of its distance; control: the poses left out
     placed: float  # share of frames with a pose
     still: float  # share of pixels that count as still
-
-    def as_dict(self) -> dict[str, Any]:
-        """For reports."""
-        return asdict(self)
 
 
 def check_consistency(

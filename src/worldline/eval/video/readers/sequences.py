@@ -34,7 +34,10 @@ def read_sequences(
     """
     places = [place for place in find_sequences(folder) if not only or any(part in str(place) for part in only)]
     if not places:
-        raise InputError(f"{folder} holds no sequence with ground truth.", HELP)
+        raise InputError(
+            f"{folder} holds no sequence with ground truth.",
+            f"{HELP} Videos without it can be checked against themselves: --consistency.",
+        )
     videos, chosen = [], slice(0, None if most is None else step * most, step)
     for place in places:
         try:
