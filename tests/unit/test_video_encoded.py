@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,7 +19,9 @@ from worldline.inputs import KnownCamera
 from worldline.models.config import D4rtConfig
 from worldline.models.d4rt import D4rt, Queries
 from worldline.pipeline import Reconstructor
+from worldline.pipeline.memory import memory_errors
 from worldline.pipeline.video import EncodedVideo, squashed_views
+from worldline.pipeline.video.encoded import _encoded
 from worldline.pipeline.video.frames import open_footage, squash
 from worldline.pipeline.video.plan import plan_video
 from worldline.scene.video.assembly import VideoSceneOptions
@@ -263,6 +266,40 @@ def test_known_cameras_are_used(model: Reconstructor, frames: np.ndarray) -> Non
         model.encode(frames, intrinsics=np.stack([known, known]))
 
 
+@pytest.mark.parametrize("frame", ["camera", "world"])
+def test_projected_tracks_fit_known_intrinsics(video: EncodedVideo, frame: Literal["camera", "world"]) -> None:
+    known = np.tile([[50.0, 0, 17.5], [0, 60, 16.5], [0, 0, 1]], (FRAMES, 1, 1))
+    known[:, 0, 0] += np.arange(FRAMES)
+    told = replace(video, known_intrinsics=known)
+    own = told.tracks("grid:6", pixels="project")
+    front = own.points[..., 2] > 0.01
+    image = np.einsum("tij,ntj->nti", known, own.points.astype(np.float64))
+    assert front.any() and np.abs(image[..., :2] / image[..., 2:] - own.pixels)[front].max() < 0.01
+    found = told.tracks("grid:6", frame=frame, pixels="project", reference=2)
+    np.testing.assert_array_equal(found.pixels, own.pixels)  # whatever frame the points are in
+
+
+@pytest.mark.parametrize("camera", [None, 2])
+def test_known_intrinsics_move_all_tracks_too(video: EncodedVideo, camera: int | None) -> None:
+    known = np.tile([[50.0, 0, 17.5], [0, 60, 16.5], [0, 0, 1]], (FRAMES, 1, 1))
+    known[:, 0, 0] += np.arange(FRAMES)
+    predicted = video.intrinsics().matrices
+    told, untold = (
+        each.all_tracks(cell=10.0, camera=camera) for each in (replace(video, known_intrinsics=known), video)
+    )
+    for k in range(FRAMES):
+        row = k if camera is None else camera
+        expected = untold.points[:, k] @ (np.linalg.inv(known[row]) @ predicted[row]).T
+        np.testing.assert_allclose(told.points[:, k], expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(told.points - untold.points).max() > 0.01
+    np.testing.assert_array_equal(told.pixels, untold.pixels)
+    assert told.saving == untold.saving
+    few = replace(video, known_intrinsics=known).tracks(
+        told.queries[:3], frame="camera" if camera is None else "world", reference=camera or 0
+    )
+    np.testing.assert_allclose(few.points, told.points[:3], rtol=1e-4, atol=1e-4)
+
+
 def test_other_models_answer_no_queries(frames: np.ndarray) -> None:
     with pytest.raises(InputError, match="answers no queries"):
         Reconstructor(torch.nn.Identity(), name="other", device="cpu").encode(frames)
@@ -280,19 +317,42 @@ def test_memory_plan() -> None:
     assert plan_video(CONFIG, 6, limit=1 << 30, chunk=7).chunk == 7
 
 
-def test_out_of_memory_leads_to_smaller_portions(video: EncodedVideo, caplog: pytest.LogCaptureFixture) -> None:
+REFUSALS = [
+    torch.OutOfMemoryError(), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
+def test_out_of_memory_leads_to_smaller_portions(
+    video: EncodedVideo, caplog: pytest.LogCaptureFixture, refusal: Exception
+) -> None:
     class Narrow(torch.nn.Module):
         config = CONFIG
+        most = 100
+
+        def encode(self, frames, ratio):
+            raise refusal
 
         def decode(self, memory, queries, *, checked=False):
-            if queries.u.shape[1] > 100:
-                raise torch.OutOfMemoryError
+            if queries.u.shape[1] > self.most:
+                raise refusal
             return video.network.decode(memory, queries, checked=checked)
 
     queries = random_queries(300)
     narrow = replace(video, network=Narrow())  # type: ignore[arg-type]
     np.testing.assert_allclose(narrow.query(*queries).points, video.query(*queries).points, atol=1e-5)
     assert "out of memory" in caplog.text
+    narrow.network.most = 0  # type: ignore[assignment]
+    with pytest.raises(MemoryPlanError, match=r"Out of memory with 64 queries at a time\."):
+        narrow.query(*queries)
+    with pytest.raises(MemoryPlanError, match=r"Out of memory while encoding 3 frames\."):
+        _encoded(narrow.network, np.zeros((3, 8, 8, 3), np.uint8), 1.0, None, torch.device("cpu"))
+
+
+def test_other_errors_of_a_network_are_not_taken_for_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), memory_errors():
+        raise RuntimeError("shapes cannot be multiplied")
 
 
 def test_the_page_about_videos_says_what_works(

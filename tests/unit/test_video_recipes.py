@@ -14,7 +14,7 @@ from worldline import worlds
 from worldline.errors import InputError
 from worldline.pipeline.video import squashed_views
 from worldline.scene import Scene
-from worldline.scene.video.asking import ask, cell_centers
+from worldline.scene.video.asking import ask, cell_centers, check_size
 from worldline.scene.video.assembly import VideoSceneOptions, video_scene
 from worldline.scene.video.cameras import CameraOptions
 from worldline.scene.video.cloud import CloudOptions, cloud_of, merge_surfaces
@@ -123,11 +123,25 @@ def test_projected_tracks_are_those_of_the_uv_head(exact: ExactVideo) -> None:
     ("points", "message"),
     [("grid:0", "no points called"), ("all", "no points called"), (np.zeros((2, 4)), "no tracks' starts"),
      ([[64.0, 3.0, 0]], "Point 0 .64, 3, 0. is not in the video"), ([[1, 1, 0], [1, 1, 4]], "Point 1"),
-     ([[1, 1, 0.5]], "Point 0"), ([[np.nan, 1, 0]], "Point 0")],
+     ([[1, 1, 0.5]], "Point 0"), ([[np.nan, 1, 0]], "Point 0"), ([], "list of points to follow is empty"),
+     ([1.0, 2.0], r"or \[n, 2\]: x, y in frame 0"), ([[1, 2], [3, 4, 0]], "no array of numbers")],
 )  # fmt: skip
 def test_points_that_are_not_in_the_video(exact: ExactVideo, points: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         follow_points(exact, points)
+
+
+@pytest.mark.parametrize("size", [32, None, (3.7, 4.2), (4,), (4, 4, 4), "32", (True, 4)])
+def test_sizes_that_are_none(size: object) -> None:
+    with pytest.raises(InputError, match="is no size of a grid"):
+        check_size(size)
+
+
+def test_sizes_and_frames_may_be_numpy_numbers(exact: ExactVideo) -> None:
+    found = check_size(np.array([3, 4]))
+    assert found == (3, 4) and all(type(side) is int for side in found)
+    with pytest.raises(InputError, match=r"There is no frame 9: the video has 4 frames\."):
+        depth_maps(exact, frames=[0, 9])
 
 
 # --- what moves

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,24 @@ def test_exact_answers_are_perfect_depth_cameras_and_clouds(name: str, tmp_path:
     again = evaluate_posed(name, tmp_path / "data", Sources(predictions=tmp_path / "kept" / "exact"))
     kept = [dict(s.figures) for s in report.scores if s.method == "exact"]
     assert [pytest.approx(dict(s.figures), nan_ok=True) for s in again.scores] == kept
+
+
+def test_a_cloud_that_is_not_finite_costs_only_itself(tmp_path: Path) -> None:
+    write_scannet(tmp_path / "data")
+    kept = tmp_path / "kept" / "exact"
+    evaluate_posed("scannet", tmp_path / "data", Sources(methods(), keep=tmp_path / "kept"))
+    path = next(kept.glob("*.npz"))
+    whole = posed_suites.read_prediction(path)
+    assert whole.cloud is not None
+    posed_suites.write_prediction(path, replace(whole, cloud=np.full_like(whole.cloud, np.nan)))
+    report = evaluate_posed("scannet", tmp_path / "data", Sources(predictions=kept))
+    assert {score.table for score in report.scores} == {"depth", "poses"}
+    assert [note.split(":")[0] for note in report.notes] == [
+        f"{path.stem} is not in the means of predictions, clouds, {alignment}" for alignment in ("shift", "shift_scale")
+    ]
+    posed_suites.write_prediction(path, replace(whole, cloud=whole.cloud[1:]))
+    with pytest.raises(InputError, match=r"has 5 frames, its cloud is \(4, "):
+        evaluate_posed("scannet", tmp_path / "data", Sources(predictions=kept))
 
 
 def test_cameras_alone(tmp_path: Path) -> None:

@@ -187,9 +187,7 @@ class D4rtConfig(NetworkConfig):
     max_tokens: int = 6144  # budget of video tokens
     pool_tokens: bool = False  # above the budget: True = pool the embedding (Open-D4RT), False = an error
     drop_odd_frame: bool = False  # frames that fill no patch: True = left out (Open-D4RT), False = the last is repeated
-    clamp_times: bool = (
-        False  # t_tgt, t_cam after the last row of the tables: True = that row (Open-D4RT), False = error
-    )
+    clamp_times: bool = False  # t_tgt, t_cam after the tables' last row: True = that row (Open-D4RT), False = an error
 
     @classmethod
     def published(cls, size: str = "g") -> D4rtConfig:

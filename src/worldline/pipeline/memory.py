@@ -7,6 +7,8 @@ layer, heads). Its constants are calibrated against measured peaks; ``worldline 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
 FLOAT_BYTES = 4
 GIB = 2**30
 RUNTIME_BYTES = 30 * 2**20  # thread pools, allocator slack, the library's own buffers
+_REFUSALS = ("DefaultCPUAllocator", "can't allocate memory", "MPS backend out of memory")  # texts of torch's errors
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Make MemoryError of the plain RuntimeError by which torch refuses memory that is not a CUDA device's."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(text in str(error) for text in _REFUSALS):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 @dataclass(frozen=True)

@@ -318,7 +318,7 @@ def run_network(
     """
     import torch
 
-    from worldline.pipeline.memory import free_memory, parameter_bytes, plan_memory
+    from worldline.pipeline.memory import free_memory, memory_errors, parameter_bytes, plan_memory
 
     _, view_count, _, height, width = images.shape
     config, device = cast("PointmapConfig", network.config), str(images.device)
@@ -328,7 +328,7 @@ def run_network(
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=images.device.type == "cuda")
     for attempt in (plan, plan.smallest()):
         try:
-            with torch.inference_mode(), autocast:
+            with memory_errors(), torch.inference_mode(), autocast:
                 return _to_cpu(network(images, references, head_chunk=attempt.head_chunk)), attempt
         except (torch.OutOfMemoryError, MemoryError) as error:
             if attempt.head_chunk == 1:

@@ -103,10 +103,7 @@ def score_posed(
         scores += _score_poses(place, video.world_from_cam, prediction.world_from_cam, notes)
     if suite.clouds and prediction.cloud is not None and has_cloud(video):
         assert true_depth is not None  # has_cloud
-        true, valid = true_cloud(video, true_depth, suite.rules, prediction.cloud.shape[1:3])
-        for alignment, scale in (("shift", False), ("shift_scale", True)):
-            found_cloud = score_cloud(prediction.cloud, true, valid, scale=scale)
-            scores.append(Score("clouds", *place, alignment, {"cloud_l1": found_cloud.l1}))
+        scores += _score_cloud(place, suite.rules, video, true_depth, prediction.cloud, notes)
     return scores
 
 
@@ -149,6 +146,25 @@ def _score_depth(
             notes.append(f"{place[1]} is not in the means of {place[2]}, {alignment}: {error.cause}")
             continue
         scores.append(Score("depth", *place, alignment, asdict(figures), weight=float(figures.valid_pixels)))
+    return scores
+
+
+def _score_cloud(
+    place: tuple[str, str, str], rules: DepthRules, video: PosedVideo, depth: Float[np.ndarray, "t height width"],
+    found: Float[np.ndarray, "t h w 3"], notes: list[str],
+) -> list[Score]:  # fmt: skip
+    """One row per alignment; a cloud that cannot be scored must not cost the other sequences."""
+    if found.ndim != 4 or len(found) != len(depth) or found.shape[3] != 3:
+        raise InputError(f"{place[1]} has {len(depth)} frames, its cloud is {found.shape}.", "Predict [t, h, w, 3].")
+    true, valid = true_cloud(video, depth, rules, found.shape[1:3])
+    scores = []
+    for alignment, scale in (("shift", False), ("shift_scale", True)):
+        try:
+            error = score_cloud(found, true, valid, scale=scale).l1
+        except InputError as problem:
+            notes.append(f"{place[1]} is not in the means of {place[2]}, clouds, {alignment}: {problem.cause}")
+            continue
+        scores.append(Score("clouds", *place, alignment, {"cloud_l1": error}))
     return scores
 
 

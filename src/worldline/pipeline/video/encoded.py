@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from jaxtyping import Float64, UInt8
 from worldline.errors import InputError, MemoryPlanError
 from worldline.models.d4rt import D4rt, Memory, Queries
 from worldline.pipeline.finish import provenance as provenance_of
+from worldline.pipeline.memory import memory_errors
 from worldline.pipeline.single_pass import with_choices
 from worldline.pipeline.video.frames import PREVIEW, Footage, cameras_by_name, collect, open_footage, squashed_views
 from worldline.pipeline.video.plan import LEAST_CHUNK, plan_video
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("worldline")
 _LEAST_CONFIDENCE = 1e-6  # a sigmoid can round to 0, and confidence is more than that
 _TAILS = ((3,), (2,), (), (3,), (3,), ())  # of the arrays of VideoAnswers
+_SomeTracks = TypeVar("_SomeTracks", bound=VideoTracks)
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,8 @@ class EncodeOptions:
     fps: float | None = None  # frames per second to take; None: all of them
     max_frames: int | None = None  # at most so many
     spread: bool = False  # of a longer video, frames spread evenly over it instead of the first ones
-    patches: Literal["model", "original"] = (
-        "model"  # frames that colour patches are cut from: as the network sees them,
-    )
-    # which all networks are trained with, or at full size (appendix C: sharper edges, for networks trained for it)
+    patches: Literal["model", "original"] = "model"  # frames that colour patches are cut from: as the network sees
+    # them, which all networks are trained with, or at full size (appendix C: sharper edges, if trained for it)
     memory_limit: int | None = None  # bytes the run may take; None = what is free
     chunk: int | None = None  # queries at a time; None: by the memory plan
 
@@ -73,8 +73,8 @@ class EncodeOptions:
 class EncodedVideo:
     """A video in the memory of a network. Every method asks it; nothing encodes again.
 
-    Frames are numbered from 0 as they were taken. Lengths are in the network's arbitrary unit unless known poses fix
-    it. See docs/video.md for what each method asks and which options it has.
+    Frames are numbered from 0 as they were taken. Lengths are in the network's arbitrary unit; known poses change that
+    of :meth:`cameras` and :meth:`scene` alone. See docs/video.md for what each method asks and which options it has.
     """
 
     network: D4rt = field(repr=False)
@@ -121,8 +121,8 @@ class EncodedVideo:
         while start < count:
             portion = Queries(*(part[:, start : start + chunk].to(device) for part in flat))
             try:
-                for whole, part in zip(values, self._decoded(portion), strict=True):
-                    whole[start : start + chunk] = part
+                with memory_errors():
+                    decoded = self._decoded(portion)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 if chunk <= LEAST_CHUNK:
                     raise MemoryPlanError(
@@ -131,6 +131,8 @@ class EncodedVideo:
                 chunk = max(LEAST_CHUNK, chunk // 4)
                 log.warning("out of memory; once more with %d queries at a time", chunk)
                 continue
+            for whole, part in zip(values, decoded, strict=True):
+                whole[start : start + chunk] = part
             start += chunk
         return VideoAnswers(*(each.reshape((*shape, *each.shape[1:])) for each in values))
 
@@ -164,22 +166,19 @@ class EncodedVideo:
         reference: int = 0, pixels: Literal["uv", "project"] = "uv",
     ) -> VideoTracks:  # fmt: skip
         """Points followed through all frames; see :func:`worldline.scene.video.tracks.follow_points`."""
-        lens = self.intrinsics().matrices if pixels == "project" else None
+        # the points are not recalibrated yet: those that are project to the same pixels with the known intrinsics
+        lens = self._predicted_intrinsics if pixels == "project" else None
         found = follow_points(
             self, points, frame=frame, start=start, reference=reference, pixels=pixels, intrinsics=lens
         )
-        bend = self._recalibration
-        if bend is None:
-            return found
-        bend = bend if found.camera is None else bend[found.camera]
-        moved = np.einsum("...ij,n...j->n...i", bend, found.points) if bend.ndim == 3 else found.points @ bend.T
-        return replace(found, points=moved.astype(np.float32))
+        return self._recalibrated(found)
 
     def all_tracks(
         self, options: AllTracksOptions | None = None, *, progress: Progress | None = None, **choices: Any
     ) -> AllTracks:
         """Every pixel of every frame on a track; see :func:`worldline.scene.video.occupancy.all_tracks`."""
-        return all_tracks(self, with_choices(options or AllTracksOptions(), choices), progress=progress)
+        options = with_choices(options or AllTracksOptions(), choices)
+        return self._recalibrated(all_tracks(self, options, progress=progress))
 
     def point_cloud(
         self, options: CloudOptions | None = None, *, frames: Sequence[int] | int | None = None, camera: int = 0,
@@ -232,8 +231,20 @@ class EncodedVideo:
         """Maps of points in the cameras' frames, where the intrinsics are known."""
         if self.known_intrinsics is None:
             return None
-        predicted = estimate_intrinsics(self, pixel_aspect=self.pixel_aspect)
-        return recalibration(self.known_intrinsics, predicted.matrices)
+        return recalibration(self.known_intrinsics, self._predicted_intrinsics)
+
+    @cached_property
+    def _predicted_intrinsics(self) -> Float64[np.ndarray, "t 3 3"]:
+        """What the network's points tell, whatever is known."""
+        return estimate_intrinsics(self, pixel_aspect=self.pixel_aspect).matrices
+
+    def _recalibrated(self, found: _SomeTracks) -> _SomeTracks:
+        """Tracks whose points fit the known intrinsics; their pixels stay."""
+        if self._recalibration is None:
+            return found
+        every = np.arange(self.frame_count)
+        bend = self._recalibration[every if found.camera is None else np.full_like(every, found.camera)]
+        return replace(found, points=np.einsum("tij,ntj->nti", bend, found.points).astype(np.float32))
 
     def _decoded(self, queries: Queries) -> list[np.ndarray]:
         """Answers to one portion, as arrays in the order of :class:`VideoAnswers`."""
@@ -352,10 +363,10 @@ def _encoded(
     network: D4rt, squares: UInt8[np.ndarray, "t h w 3"], ratio: float, large: np.ndarray | None, device: torch.device
 ) -> Memory:
     """The clip in the network's memory."""
-    frames = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2)[None].float() / 255
     autocast = torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda")
     try:
-        with torch.inference_mode(), autocast:
+        with memory_errors(), torch.inference_mode(), autocast:
+            frames = torch.from_numpy(squares).to(device).permute(0, 3, 1, 2)[None].float() / 255
             memory = network.encode(frames, torch.tensor([ratio], dtype=torch.float32, device=device))
             if large is not None:
                 memory = memory.with_pixels(torch.from_numpy(large).to(device).permute(0, 3, 1, 2)[None])

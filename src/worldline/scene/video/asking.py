@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,18 +75,28 @@ def check_frame(video: AnswersQueries, frame: Any, label: str = "frame") -> int:
     """
     whole = isinstance(frame, int | np.integer) and not isinstance(frame, bool)
     if not whole or not 0 <= frame < video.frame_count:
+        named = frame.item() if isinstance(frame, np.generic) else frame
         raise InputError(
-            f"There is no {label} {frame!r}: the video has {video.frame_count} frames.",
+            f"There is no {label} {named!r}: the video has {video.frame_count} frames.",
             f"Choose a whole number from 0 to {video.frame_count - 1}.",
         )
     return int(frame)
 
 
-def check_size(size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) of a grid, checked."""
-    if len(size) != 2 or min(size) < 1:
-        raise InputError(f"A grid of size {size} has no cells.", "Give (height, width), at least 1 each.")
-    return int(size[0]), int(size[1])
+def check_size(size: Any) -> tuple[int, int]:
+    """(height, width) of a grid, checked.
+
+    Raises:
+        InputError: not two whole numbers, or one below 1.
+    """
+    sides = tuple(size) if isinstance(size, Iterable) else ()
+    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
+    if len(sides) != 2 or not whole:
+        raise InputError(f"{size!r} is no size of a grid.", "Give (height, width): two whole numbers.")
+    height, width = int(sides[0]), int(sides[1])
+    if min(height, width) < 1:
+        raise InputError(f"A grid of size {(height, width)} has no cells.", "Give (height, width), at least 1 each.")
+    return height, width
 
 
 def checked_queries(

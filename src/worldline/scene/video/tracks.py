@@ -96,9 +96,17 @@ def track_queries(points: Any, video: AnswersQueries, start: int = 0) -> Float64
             raise InputError(f"There are no points called {points!r}.", "Give 'grid:16', or an array of x, y, t.")
         u, v = cell_centers(int(side), int(side))
         return np.stack([u * width - 0.5, v * height - 0.5, np.full_like(u, start)], -1).reshape(-1, 3)
-    array = np.asarray(points, np.float64)
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError("The points to follow are no array of numbers.", "Give x, y, t for each of them.") from error
+    if array.shape == (0,):
+        raise InputError("The list of points to follow is empty.", "Give at least one point, or 'grid:16'.")
     if array.ndim != 2 or array.shape[1] not in (2, 3):
-        raise InputError(f"Points of shape {array.shape} are no tracks' starts.", "Give [n, 3]: x, y, t per point.")
+        raise InputError(
+            f"Points of shape {array.shape} are no tracks' starts.",
+            f"Give [n, 3]: x, y, t per point, or [n, 2]: x, y in frame {start}.",
+        )
     if array.shape[1] == 2:
         array = np.concatenate([array, np.full((len(array), 1), start)], 1)
     inside = (array[:, :2] >= -0.5).all(1) & (array[:, 0] <= width - 0.5) & (array[:, 1] <= height - 0.5)
