@@ -7,9 +7,12 @@ import pytest
 
 from exact_video import ExactVideo
 from video_parts import Part
-from worldline.errors import InputError
+from worldline.errors import InputError, MemoryPlanError
+from worldline.pipeline.video.elsewhere import Elsewhere
 from worldline.pipeline.video.windows import LongVideo
 from worldline.scene.video.cameras import CameraOptions
+from worldline.scene.video.occupancy import all_tracks
+from worldline.scene.video.relay import LEAST_CONFIDENCE, TRACK_BYTES
 from worldline.scene.video.windows import Window, WindowOptions
 from worldline.worlds.sampling import TEST_SEEDS, describe
 
@@ -196,7 +199,8 @@ def test_what_cannot_be_joined_is_reported_and_nothing_goes_across(exact: ExactV
 
 def test_all_pixels_are_tracked_window_by_window(exact: ExactVideo) -> None:
     video = cut(exact)
-    found, saving = video.all_tracks(cell=2)
+    found = video.all_tracks(cell=2)
+    saving = found.saving
     rows, columns = 9, 12
     covered = np.zeros((COUNT, rows, columns), bool)
     track, frame = np.nonzero(found.visible)
@@ -208,6 +212,68 @@ def test_all_pixels_are_tracked_window_by_window(exact: ExactVideo) -> None:
     assert covered.mean() > 0.97  # a cell of an overlap may be seen by the earlier window's part of a track only
     assert saving.tracks == len(found) and saving.factor > 1.5
     assert video.encoded == 3 and found.handed.max() == 2
+
+
+def test_all_tracks_of_a_long_video_are_read_like_those_of_a_short_one(exact: ExactVideo) -> None:
+    long, short = cut(exact).all_tracks(cell=6), all_tracks(exact)
+    for name in ("points", "pixels", "visibility", "confidence", "visible", "known"):
+        assert getattr(long, name).shape[:2] == (len(long), COUNT), name
+        assert getattr(short, name).shape[:2] == (len(short), COUNT), name
+        assert getattr(long, name).dtype == getattr(short, name).dtype
+    assert short.known.all() and not long.known.all()
+    assert long.grid == (3, 4) and short.grid == SIZE and long.camera is short.camera is None
+    assert long.saving.tracks == len(long) == len(long.queries) and short.saving.tracks == len(short.queries)
+
+
+def test_tracks_that_will_not_fit_are_refused_before_they_are_made(
+    exact: ExactVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [10**12]
+    monkeypatch.setattr("worldline.pipeline.video.windows.free_memory", lambda device: free[0])
+    whole, most = cut(exact), cut(exact)
+    tracks = len(whole.all_tracks(cell=2))
+    free[0] = 9 * 12 * COUNT * TRACK_BYTES - 1  # less than one frame needs
+    with pytest.raises(MemoryPlanError, match=r"108 tracks through 11 frames .*--points all:8"):
+        most.all_tracks(cell=2)
+    assert most.encoded == 0
+    free[0] = tracks * COUNT * TRACK_BYTES * 2 // 3
+    with pytest.raises(MemoryPlanError, match="GB are free"):
+        most.all_tracks(cell=2)
+    assert 0 < most.encoded < len(most.windows)  # as soon as it can be foreseen
+    free[0] = tracks * COUNT * TRACK_BYTES * 3
+    assert len(most.all_tracks(cell=2)) == tracks
+
+
+def test_answers_beyond_a_broken_seam_are_none(exact: ExactVideo) -> None:
+    video = cut(exact, blind=1)  # window 2 is fine by itself, in a unit of its own
+    u, v, src, tgt, cam = random_queries(100)
+    beyond = video.query(u, v, src // 3 + 7, tgt // 3 + 7, cam // 3 + 7)
+    assert not beyond.visibility.any() and not beyond.points.any()
+    np.testing.assert_array_equal(beyond.confidence, np.float32(LEAST_CONFIDENCE))
+    shared = video.query(u, v, 4, 3, 4)  # windows 0 and 1 have these frames, and only 0 is joined
+    np.testing.assert_allclose(shared.points, exact.query(u, v, 4, 3, 4).points, atol=1e-5)
+    maps = video.depth(frames=[0, LAST], size=(3, 4))
+    assert maps.valid[0].all() and not maps.valid[1].any()
+    assert maps.confidence[0].min() > 0.5 and maps.confidence[1].max() <= np.float32(LEAST_CONFIDENCE)
+
+
+@pytest.mark.parametrize(("frames", "window", "overlap"), [(11, 5, 2), (40, 8, 7), (41, 8, 1), (6, 9, None)])
+def test_queries_go_to_the_window_whose_ends_are_farthest(
+    exact: ExactVideo, frames: int, window: int, overlap: int | None
+) -> None:
+    video = LongVideo(lambda each: Part(exact, 0, 1), frames, SIZE, window, WindowOptions(overlap=overlap))
+    video.whole = lambda number: True  # type: ignore[method-assign]
+    times = np.random.default_rng(0).integers(0, frames, (3, 500))
+    times[1:, :300] = (times[0, :300] + np.random.default_rng(1).integers(-2, 3, (2, 300))).clip(0, frames - 1)
+    asked = Elsewhere(video, [*np.zeros((2, 500)), *times])
+    home, far = asked._homes()
+    starts, stops = (np.array([getattr(each, name) for each in video.windows]) for name in ("start", "stop"))
+    margin = np.minimum(times[:, None] - starts[:, None], stops[:, None] - 1 - times[:, None]).min(0)
+    np.testing.assert_array_equal(home, np.where(margin.max(0) >= 0, margin.argmax(0), -1))
+    np.testing.assert_array_equal(far, np.flatnonzero(margin.max(0) < 0))
+    inside = (starts[:, None] <= times[0]) & (times[0] < stops[:, None])
+    np.testing.assert_array_equal(asked._first_with(times[0]), inside.argmax(0))
+    np.testing.assert_array_equal(asked._last_with(times[0]), len(starts) - 1 - inside[::-1].argmax(0))
 
 
 def test_a_short_video_is_one_window(exact: ExactVideo) -> None:

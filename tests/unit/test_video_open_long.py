@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from worldline.errors import InputError
+from worldline.errors import InputError, MemoryPlanError
 from worldline.models.config import D4rtConfig
 from worldline.models.d4rt import D4rt
 from worldline.pipeline.single_pass import Reconstructor
 from worldline.pipeline.video import encode_video, open_footage
 from worldline.pipeline.video.long import open_long, part_of
+from worldline.pipeline.video.tracking import Points, TrackOptions, start_tracks
 from worldline.scene.video.cameras import CameraOptions
 from worldline.scene.video.cloud import CloudOptions
 from worldline.scene.video.windows import Window, WindowOptions
@@ -86,6 +87,18 @@ def test_arrays_without_pixels_and_parts_of_frames_are_refused(frames: np.ndarra
         open_footage(frames[:, :0])
     with pytest.raises(InputError, match=r"A video of 1\.5 frames"):
         open_footage(frames, max_frames=1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("points", ["all:2", "grid:20"])
+def test_tracks_that_do_not_fit_are_refused_before_the_work(
+    model: Reconstructor, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch, points: str
+) -> None:
+    video, options = open_long(model, frames), TrackOptions(points=Points.parse(points))
+    start_tracks(video, options)
+    monkeypatch.setattr("worldline.pipeline.video.tracking.free_memory", lambda device: 100_000)
+    with pytest.raises(MemoryPlanError, match="tracks through 7 frames need about"):
+        start_tracks(video, options)
+    assert video.encoded == 0
 
 
 def test_mistakes_are_named(model: Reconstructor, frames: np.ndarray) -> None:

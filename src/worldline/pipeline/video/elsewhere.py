@@ -34,24 +34,47 @@ class Elsewhere:
         self.visibility = np.zeros(count, np.float32)
         self.confidence = np.full(count, LEAST_CONFIDENCE, np.float32)
         self.start = np.full((count, 3), np.nan)  # where the point was at t_src, in the frame of the whole video
-        starts, stops = (np.array([getattr(each, name) for each in self.windows]) for name in ("start", "stop"))
-        self.inside = (starts[:, None] <= self.time) & (self.time < stops[:, None])  # [window, query], of t_src
-        self.margin = np.stack([np.minimum(t - starts[:, None], stops[:, None] - 1 - t) for t in (src, tgt, cam)]).min(
-            0
-        )  # frames between the three times and the nearest end of a window
+        self.starts, self.stops = (
+            np.array([getattr(each, name) for each in self.windows], np.int64) for name in ("start", "stop")
+        )  # both rise
 
     def answers(self) -> list[np.ndarray]:
         """All of them, in the order of :class:`VideoAnswers`."""
-        near = self.margin.max(0, initial=-1) >= 0
-        home = self.margin.argmax(0)
-        for number, video in self.video.walk(only=lambda n: bool((near & (home == n)).any())):
-            self._ask_here(number, video, np.flatnonzero(near & (home == number)))
-        far = np.flatnonzero(~near)
+        home, far = self._homes()
+        for number, video in self.video.walk(only=lambda n: bool((home == n).any())):
+            self._ask_here(number, video, np.flatnonzero(home == number))
         if len(far):
             poses = self.video.cameras().world_from_cam
             self._travel(far[self.tgt[far] >= self.src[far]], 1, poses)
             self._travel(far[self.tgt[far] < self.src[far]], -1, poses)
         return [self.points, self.seen_at, self.visibility, self.motion, self.normal, self.confidence]
+
+    def _homes(self) -> tuple[Int64[np.ndarray, "n"], Rows]:
+        """Windows that answer alone, and the queries that no window has all times of.
+
+        Of the windows with all three times it is the one with its ends farthest away. Those beyond a seam that failed
+        cannot answer in the unit of the video: queries that only they could answer have window -1, and are not among
+        the others. Memory is that of some numbers per query, however many windows there are.
+        """
+        whole = np.array([self.video.whole(number) for number in range(len(self.windows))])
+        early, late = np.minimum(self.src, self.tgt), np.maximum(self.src, self.tgt)
+        early, late = np.minimum(early, self.cam), np.maximum(late, self.cam)
+        first, last = self._first_with(late), self._last_with(early)
+        home, best = np.full(len(early), -1), np.full(len(early), -1)
+        for step in range(int((last - first).max(initial=-1)) + 1):
+            number = np.minimum(first + step, last)
+            margin = np.minimum(early - self.starts[number], self.stops[number] - 1 - late)
+            better = whole[number] & (margin > best)
+            home[better], best[better] = number[better], margin[better]
+        return home, np.flatnonzero(first > last)
+
+    def _first_with(self, frames: Rows) -> Rows:
+        """The first window that has a frame."""
+        return np.searchsorted(self.stops, frames, side="right")
+
+    def _last_with(self, frames: Rows) -> Rows:
+        """The last window that has a frame."""
+        return np.searchsorted(self.starts, frames, side="right") - 1
 
     def _ask_here(self, number: int, video: WindowVideo, rows: Rows) -> None:
         """Queries whose times are all in one window."""
@@ -68,10 +91,8 @@ class Elsewhere:
 
     def _travel(self, rows: Rows, step: int, poses: Float64[np.ndarray, "t 4 4"]) -> None:
         """Hand points over, window by window, until that of their t_tgt."""
-        order = self.inside[:, rows]
-        last = len(self.windows) - 1
         at = np.full(len(self.src), -1)  # the window of each row; of those of t_src the one that reaches farthest
-        at[rows] = last - order[::-1].argmax(0) if step > 0 else order.argmax(0)
+        at[rows] = self._last_with(self.time[rows]) if step > 0 else self._first_with(self.time[rows])
         for number, video in self.video.walk(step, lambda n: bool((at == n).any())):
             window, here = self.windows[number], np.flatnonzero(at == number)
             fresh = here[np.isnan(self.start[here, 0])]

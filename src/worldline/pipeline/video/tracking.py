@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float32, Float64
 
 from worldline.errors import InputError
 from worldline.inputs.points import read_points
 from worldline.outputs.track_files import TrackRecord
+from worldline.pipeline.memory import free_memory
 from worldline.pipeline.video.encoded import EncodeOptions
 from worldline.pipeline.video.frames import Footage
 from worldline.pipeline.video.long import open_long
@@ -22,13 +23,14 @@ from worldline.scene.scene import Scene
 from worldline.scene.video.assembly import VideoSceneOptions
 from worldline.scene.video.long_occupancy import AllPixels
 from worldline.scene.video.occupancy import AllTracksOptions, Saving
-from worldline.scene.video.relay import LongTracks, Relay
+from worldline.scene.video.relay import LongTracks, Relay, check_track_memory
 from worldline.scene.video.tracks import track_queries
 from worldline.scene.video.windows import Window, WindowOptions
 
 if TYPE_CHECKING:
     from worldline.pipeline.single_pass import Reconstructor
 
+_ROWS = 1024  # tracks at a time
 _CELLS = 128  # of all-pixel tracking, on the longer side: what small networks see
 _CHOICES = "Give grid:16 (16 x 16 points of the first frame), all, all:4 (every 4 pixels), or a CSV file of x,y,frame."
 
@@ -109,6 +111,7 @@ def track_video(
     scene = long_scene(video, VideoSceneOptions(), size=_grid(options.size, footage), relay=relay, progress=done)
     tracks = relay.tracks()
     saving = relay.saving if isinstance(relay, AllPixels) else None
+    del relay  # holds the tracks of every window once more
     arguments = {"points": options.points.text, "world": options.world}
     scene = replace(
         scene,
@@ -125,12 +128,16 @@ def start_tracks(
 
     Raises:
         InputError: points outside of the video.
+        MemoryPlanError: their tracks do not fit into what is free.
     """
     points, windows, size = options.points, video.windows, video.original_size
+    limit = free_memory("cpu")
     if points.cell is not None:
         cell = points.cell or max(1.0, max(size) / _CELLS)
-        return AllPixels(windows, size, AllTracksOptions(cell=cell), world=options.world, progress=visited)
+        chosen = AllTracksOptions(cell=cell)
+        return AllPixels(windows, size, chosen, world=options.world, progress=visited, limit=limit)
     queries = track_queries(points.text if points.rows is None else points.rows, video)
+    check_track_memory(len(queries), video.frame_count, limit, "Follow fewer points, or fewer frames (--max-frames).")
     return Relay(queries, windows, size, world=options.world)
 
 
@@ -141,14 +148,25 @@ def track_record(tracks: LongTracks, scene: Scene, footage: Footage) -> TrackRec
     world, own, known = None, tracks, tracks.known
     if tracks.camera is not None:
         world = tracks.points
-        inverse = np.linalg.inv(poses)
-        local = np.einsum("tij,ntj->nti", inverse[:, :3, :3], world.astype(np.float64)) + inverse[:, :3, 3]
         known = known & ~failed
-        own = replace(tracks, points=np.where(known[..., None], local, 0).astype(np.float32), camera=None)
+        own = replace(tracks, points=_seen_from(poses, world, known), camera=None)
     poses = np.where(failed[:, None, None], np.nan, poses)
     lens = np.stack([view.camera.intrinsics for view in scene.views])
     seconds = np.arange(len(footage), dtype=np.float64) if footage.seconds is None else footage.seconds
     return TrackRecord(own, known, seconds, lens, poses, world)
+
+
+def _seen_from(
+    poses: Float64[np.ndarray, "t 4 4"], world: Float32[np.ndarray, "n t 3"], known: Bool[np.ndarray, "n t"]
+) -> Float32[np.ndarray, "n t 3"]:
+    """Points of the world in the camera of each moment, zeros where they are not known."""
+    inverse = np.linalg.inv(poses)
+    local = np.zeros_like(world)
+    for start in range(0, len(world), _ROWS):  # float64 for all of them at once would be the peak of the run
+        rows = slice(start, start + _ROWS)
+        moved = np.einsum("tij,ntj->nti", inverse[:, :3, :3], world[rows].astype(np.float64)) + inverse[:, :3, 3]
+        local[rows] = np.where(known[rows, :, None], moved, 0)
+    return local
 
 
 def _grid(longest: int | None, footage: Footage) -> tuple[int, int] | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from worldline.errors import InputError
 from worldline.geometry import Similarity
+from worldline.pipeline.memory import free_memory
 from worldline.pipeline.single_pass import with_choices
 from worldline.pipeline.video.elsewhere import Elsewhere
 from worldline.scene.video.answers import AnswersQueries, VideoAnswers
@@ -22,9 +23,9 @@ from worldline.scene.video.asking import check_frame, checked_queries, chosen_fr
 from worldline.scene.video.cameras import CameraOptions, VideoCameras
 from worldline.scene.video.cloud import CloudOptions, VideoCloud
 from worldline.scene.video.depth import DepthMaps
-from worldline.scene.video.long_occupancy import AllPixels
-from worldline.scene.video.occupancy import AllTracksOptions, Progress, Saving
-from worldline.scene.video.relay import LongTracks, Relay, placed_points
+from worldline.scene.video.long_occupancy import AllLongTracks, AllPixels
+from worldline.scene.video.occupancy import AllTracksOptions, Progress
+from worldline.scene.video.relay import LEAST_CONFIDENCE, LongTracks, Relay, placed_points
 from worldline.scene.video.tracks import Frame, track_queries
 from worldline.scene.video.windows import (
     Seam,
@@ -164,7 +165,10 @@ class LongVideo:
         return VideoAnswers(*(each.reshape((*shape, *each.shape[1:])) for each in answers))
 
     def depth(self, *, frames: Sequence[int] | int | None = None, size: tuple[int, int] | None = None) -> DepthMaps:
-        """Depth of frames, each from the window in which it is most central, in the unit of the whole video."""
+        """Depth of frames, each from the window in which it is most central, in the unit of the whole video.
+
+        Beyond a seam that failed nobody knows it in that unit: depth is 0 there, with next to no confidence.
+        """
         chosen = chosen_frames(self, frames)
         self.seams  # noqa: B018
         found: list[DepthMaps] = []
@@ -172,7 +176,11 @@ class LongVideo:
         for number, video in self.walk(only=lambda number: bool((answering == number).any())):
             maps = video.depth(frames=chosen[answering == number] - self.windows[number].start, size=size)
             scale = np.float32(self.placement(number)[0].scale)
-            found.append(replace(maps, depth=maps.depth * scale))
+            if self.whole(number):
+                found.append(replace(maps, depth=maps.depth * scale))
+            else:
+                unknown = np.full_like(maps.confidence, LEAST_CONFIDENCE)
+                found.append(replace(maps, depth=np.zeros_like(maps.depth), confidence=unknown))
         order = np.argsort(np.argsort(answering, kind="stable"))
         return DepthMaps(
             np.concatenate([each.depth for each in found])[order],
@@ -224,12 +232,17 @@ class LongVideo:
     def all_tracks(
         self, options: AllTracksOptions | None = None, *, frame: Frame = "camera", progress: Progress | None = None,
         **choices: Any,
-    ) -> tuple[LongTracks, Saving]:  # fmt: skip
-        """Every pixel of every frame on a track; see :class:`worldline.scene.video.long_occupancy.AllPixels`."""
+    ) -> AllLongTracks:  # fmt: skip
+        """Every pixel of every frame on a track; see :class:`worldline.scene.video.long_occupancy.AllPixels`.
+
+        Raises:
+            MemoryPlanError: the tracks will not fit into what is free now.
+        """
         chosen, world = with_choices(options or AllTracksOptions(), choices), _in_world(frame)
-        pixels = AllPixels(self.windows, self.original_size, chosen, world=world, progress=progress)
+        limit = free_memory("cpu")
+        pixels = AllPixels(self.windows, self.original_size, chosen, world=world, progress=progress, limit=limit)
         self.relay(pixels)
-        return pixels.tracks(), pixels.saving
+        return pixels.tracks()
 
     def point_cloud(
         self, options: CloudOptions | None = None, *, frames: Sequence[int] | int | None = None, camera: int = 0,

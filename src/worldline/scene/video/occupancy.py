@@ -74,6 +74,11 @@ class AllTracks(VideoTracks):
     grid: tuple[int, int]  # rows and columns of cells
     saving: Saving
 
+    @property
+    def known(self) -> Bool[np.ndarray, "n t"]:
+        """Where a track is followed: everywhere; tracks of a long video have gaps."""
+        return np.ones(self.visibility.shape, np.bool_)
+
 
 def all_tracks(
     video: AnswersQueries, options: AllTracksOptions | None = None, *,

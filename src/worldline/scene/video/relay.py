@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
+from worldline.errors import MemoryPlanError
 from worldline.geometry import Similarity
 from worldline.scene.video.answers import AnswersQueries, VideoAnswers
 from worldline.scene.video.asking import ask
@@ -20,6 +21,7 @@ from worldline.scene.video.windows import Window, hand_over, owners
 
 LEAST_CONFIDENCE = 1e-6  # of what is not known; confidences are above 0
 _FIELDS = ("points", "uv", "visibility", "confidence")
+TRACK_BYTES = 110  # per track and frame while tracks.npz is written, the most of a run: 41 are tracks, the rest copies
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +133,25 @@ class Relay:
         self.visibility[at] = answers.visibility[row, frame]
         self.confidence[at] = np.maximum(np.nan_to_num(answers.confidence[row, frame]), LEAST_CONFIDENCE)
         self.known[at] = np.isfinite(answers.points[row, frame]).all(-1) & np.isfinite(answers.uv[row, frame]).all(-1)
+
+
+def check_track_memory(tracks: int, frames: int, limit: int | None, remedy: str) -> None:
+    """Refuse work whose tracks would not fit: every track has a place for every frame, followed there or not.
+
+    Args:
+        limit: bytes that the tracks may take; None: any.
+        remedy: what the user can do about it.
+
+    Raises:
+        MemoryPlanError: they need more.
+    """
+    needed = tracks * frames * TRACK_BYTES
+    if limit is not None and needed > limit:
+        raise MemoryPlanError(
+            f"{tracks:,} tracks through {frames} frames need about {needed / 1e9:.2f} GB; {limit / 1e9:.2f} GB are "
+            "free.",
+            remedy,
+        )
 
 
 def placed_points(
