@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 
 from exact_video import ExactVideo
 from video_parts import Part
 from worldline.errors import InputError, MemoryPlanError
+from worldline.geometry import Similarity
 from worldline.pipeline.video.elsewhere import Elsewhere
 from worldline.pipeline.video.windows import LongVideo
+from worldline.scene.video.answers import VideoAnswers
 from worldline.scene.video.cameras import CameraOptions
-from worldline.scene.video.occupancy import all_tracks
-from worldline.scene.video.relay import LEAST_CONFIDENCE, TRACK_BYTES
-from worldline.scene.video.windows import Window, WindowOptions
+from worldline.scene.video.long_occupancy import AllPixels
+from worldline.scene.video.occupancy import AllTracksOptions, all_tracks
+from worldline.scene.video.relay import LEAST_CONFIDENCE, TRACK_BYTES, Relay
+from worldline.scene.video.windows import Window, WindowOptions, plan_windows
 from worldline.worlds.sampling import TEST_SEEDS, describe
 
 SIZE = HEIGHT, WIDTH = (18, 24)
@@ -242,6 +248,38 @@ def test_tracks_that_will_not_fit_are_refused_before_they_are_made(
     assert 0 < most.encoded < len(most.windows)  # as soon as it can be foreseen
     free[0] = tracks * COUNT * TRACK_BYTES * 3
     assert len(most.all_tracks(cell=2)) == tracks
+
+
+class Sliding:
+    """A picture that moves to the right."""
+
+    original_size = (48, 64)
+    frame_count = 16
+
+    def query(self, u: Any, v: Any, t_src: Any, t_tgt: Any, t_cam: Any) -> VideoAnswers:
+        u, v, t_src, t_tgt, _ = np.broadcast_arrays(u, v, t_src, t_tgt, t_cam)
+        uv = np.stack([u + 0.1 * (t_tgt - t_src), v], -1).astype(np.float32)
+        seen = ((uv > 0) & (uv < 1)).all(-1).astype(np.float32)
+        points = np.zeros((*u.shape, 3), np.float32)
+        return VideoAnswers(points, uv, seen, points, points, seen + 1)
+
+
+@pytest.mark.parametrize("frames", [16, 64])
+@pytest.mark.parametrize("every", [True, False])
+def test_memory_of_tracks_is_what_is_planned(frames: int, every: bool) -> None:
+    video, windows, nowhere = Sliding(), plan_windows(frames, 16, 8), Similarity.identity()
+    starts = np.zeros((20_000, 3)) + np.array((5.0, 5.0, 0.0))
+    tracemalloc.start()
+    followed = (
+        AllPixels(windows, video.original_size, AllTracksOptions()) if every
+        else Relay(starts, windows, video.original_size)
+    )  # fmt: skip
+    for number in range(len(windows)):
+        followed.visit(number, video, nowhere)
+    tracks = followed.tracks()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 29 * len(tracks) * frames < peak < TRACK_BYTES * len(tracks) * frames + (1 << 22)
 
 
 def test_answers_beyond_a_broken_seam_are_none(exact: ExactVideo) -> None:

@@ -21,7 +21,8 @@ from worldline.scene.video.windows import Window, hand_over, owners
 
 LEAST_CONFIDENCE = 1e-6  # of what is not known; confidences are above 0
 _FIELDS = ("points", "uv", "visibility", "confidence")
-TRACK_BYTES = 110  # per track and frame while tracks.npz is written, the most of a run: 41 are tracks, the rest copies
+_ROWS = 4096  # tracks that are written at a time
+TRACK_BYTES = 120  # per track and frame, the most of a run: while one window is asked, and while tracks.npz is written
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,13 +127,15 @@ class Relay:
         where: Bool[np.ndarray, "m k"],
     ) -> None:  # fmt: skip
         """Keep answers of a window for some of its frames."""
-        row, frame = np.nonzero(where)
-        at = rows[row], frame + window.start
-        self.points[at] = placed_points(answers.points[row, frame], placement, world=self.world)
-        self.uv[at] = answers.uv[row, frame]
-        self.visibility[at] = answers.visibility[row, frame]
-        self.confidence[at] = np.maximum(np.nan_to_num(answers.confidence[row, frame]), LEAST_CONFIDENCE)
-        self.known[at] = np.isfinite(answers.points[row, frame]).all(-1) & np.isfinite(answers.uv[row, frame]).all(-1)
+        for start in range(0, len(rows), _ROWS):  # the numbers of all places at once would take more than the answers
+            row, frame = np.nonzero(where[start : start + _ROWS])
+            row += start
+            at, points, uv = (rows[row], frame + window.start), answers.points[row, frame], answers.uv[row, frame]
+            self.points[at] = placed_points(points, placement, world=self.world)
+            self.uv[at] = uv
+            self.visibility[at] = answers.visibility[row, frame]
+            self.confidence[at] = np.maximum(np.nan_to_num(answers.confidence[row, frame]), LEAST_CONFIDENCE)
+            self.known[at] = np.isfinite(points).all(-1) & np.isfinite(uv).all(-1)
 
 
 def check_track_memory(tracks: int, frames: int, limit: int | None, remedy: str) -> None:
