@@ -29,12 +29,10 @@ _DRIV3R_TERMS = (
 )
 _SPANN3R_PAPER = "Wang and Agapito, 3D Reconstruction with Spatial Memory, 2024, arXiv 2408.16061"
 _DRIV3R_PAPER = "Fei et al., Driv3R: Learning Dense 4D Reconstruction for Autonomous Driving, 2024, arXiv 2412.06777"
-_D4RT_PAPER = (
-    "Zhang et al., Efficiently Reconstructing Dynamic Scenes One D4RT at a Time, 2025, arXiv 2512.08924; "
-    "weights: Open-D4RT (https://github.com/Lijiaxin0111/Open-d4rt)"
-)
+_D4RT_PAPER = "Zhang et al., Efficiently Reconstructing Dynamic Scenes One D4RT at a Time, 2025, arXiv 2512.08924"
+_OPEN_D4RT_PAPER = f"{_D4RT_PAPER}; weights: Open-D4RT (https://github.com/Lijiaxin0111/Open-d4rt)"
 _OPEN_D4RT_TERMS = (
-    "stated as Apache-2.0 by the publisher's repository (check its card), but not unconditionally commercial: the "
+    "stated as Apache-2.0 by its publisher (check the card), but not unconditionally commercial: the "
     "encoder started from VideoMAEv2-g, whose files are apache-2.0 in one repository of its authors and cc-by-nc-4.0 "
     "in others, and several of the training data sets are known for non-commercial or research-only terms"
 )
@@ -101,7 +99,7 @@ def _open_d4rt(frames: int, folder: str, parameters: int, size: int, sha256: str
         domain="videos: indoor, outdoor, objects, synthetic",
         image_size=256,
         title=f"published Open-D4RT, a re-implementation of D4RT: clips of {frames} frames",
-        citation=_D4RT_PAPER,
+        citation=_OPEN_D4RT_PAPER,
         source=Source(
             "Lijiaxin0111/OpenD4RT",
             f"checkpoints/{folder}/opend4rt.ckpt",
@@ -185,7 +183,20 @@ _DRIV3R_MINI = ModelInfo(
     citation=_DRIV3R_PAPER,
     embedded=True,
 )
-MODELS: dict[str, ModelInfo] = {model.id: model for model in (_MINI, _DRIV3R_MINI, *_PUBLISHED, *_OPEN_D4RT, *_BY_HAND)}
+_D4RT_MINI = ModelInfo(
+    id="d4rt-mini",
+    family="d4rt",
+    config=D4rtConfig.mini(),
+    parameters=13_194_513,
+    license="Apache-2.0",
+    domain="procedural clips",
+    image_size=128,
+    title="D4RT at small size, trained by us on procedural clips; in the package",
+    citation=_D4RT_PAPER,
+    embedded=True,
+)
+_OWN = (_MINI, _DRIV3R_MINI, _D4RT_MINI)
+MODELS: dict[str, ModelInfo] = {model.id: model for model in (*_OWN, *_PUBLISHED, *_OPEN_D4RT, *_BY_HAND)}
 
 
 def known(name: str) -> ModelInfo:
