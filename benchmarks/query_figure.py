@@ -1,6 +1,6 @@
 """The picture of docs/models/d4rt.md: one query of a procedural clip with its exact answer.
 
-    python benchmarks/query_figure.py docs/images/d4rt_query.png
+python benchmarks/query_figure.py docs/images/d4rt_query.png
 """
 
 from __future__ import annotations
@@ -42,16 +42,14 @@ def main(path: Path) -> None:
     asked = query(sample.world, u, v, SOURCE, TARGET, CAMERA, height=HEIGHT, width=WIDTH)
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.3), constrained_layout=True)
     panels = (
-        (SOURCE, "src", f"t_src = {SOURCE}: which point?\n(u, v) = ({u:.2f}, {v:.2f})"),
-        (TARGET, "tgt", f"t_tgt = {TARGET}: at which moment?\nuv and visibility are about this view"),
-        (CAMERA, "cam", f"t_cam = {CAMERA}: in whose camera?\nx right, y down, z forward"),
+        (SOURCE, f"t_src = {SOURCE}: which point?\n(u, v) = ({u:.2f}, {v:.2f})"),
+        (TARGET, f"t_tgt = {TARGET}: at which moment?\nuv and visibility are about this view"),
+        (CAMERA, f"t_cam = {CAMERA}: in whose camera?\nx right, y down, z forward"),
     )
-    for axis, (frame, kind, title) in zip(axes, panels, strict=True):
+    for axis, (frame, title) in zip(axes, panels, strict=True):
         axis.imshow(sample.images[frame].numpy())
         axis.set_title(title, fontsize=10)
         axis.axis("off")
-        for spine in ("left",):
-            axis.spines[spine].set_color(COLORS[kind])
     axes[0].plot(column, row, "o", ms=11, mfc="none", mec=COLORS["src"], mew=2.5)
     trail = path_seen.uv[SOURCE : TARGET + 1] * (WIDTH, HEIGHT) - 0.5
     axes[1].plot(*trail.T, "-", color=COLORS["src"], lw=1.5, alpha=0.8)
@@ -61,11 +59,13 @@ def main(path: Path) -> None:
     origin = np.array([28.0, HEIGHT - 44.0])
     for vector, name in (((34, 0), "x"), ((0, 22), "y")):
         axes[2].annotate("", origin + vector, origin, arrowprops={"arrowstyle": "->", "color": COLORS["cam"], "lw": 2})
-        axes[2].text(*(origin + np.array(vector) * 1.25), name, color=COLORS["cam"], fontsize=9, ha="center", va="center")
+        axes[2].text(
+            *(origin + np.array(vector) * 1.25), name, color=COLORS["cam"], fontsize=9, ha="center", va="center"
+        )
     axes[2].plot(*pixel, "x", ms=9, color=COLORS["tgt"], mew=2.5)
     answer = "P = ({:+.2f}, {:+.2f}, {:.2f}) m".format(*asked.position)
     axes[2].text(
-        0.03, 0.05 + 0.9, answer, transform=axes[2].transAxes, color="white", fontsize=10, va="top",
+        0.03, 0.95, answer, transform=axes[2].transAxes, color="white", fontsize=10, va="top",
         bbox={"facecolor": "black", "alpha": 0.65, "pad": 3, "edgecolor": "none"},
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
