@@ -13,6 +13,7 @@ from PIL import Image
 from stream_network import tiny_network
 from worldline import worlds
 from worldline.errors import InputError
+from worldline.eval.statistics import mean_interval
 from worldline.eval.streams import (
     STREAM_SWEEPS,
     Disturbance,
@@ -28,7 +29,7 @@ from worldline.eval.streams import (
     stream_sweep_named,
 )
 from worldline.eval.streams.feed import UNDISTURBED, given_rig, pushes
-from worldline.eval.streams.figures import STREAM_FIGURES, mean_interval
+from worldline.eval.streams.figures import STREAM_FIGURES
 from worldline.eval.streams.lighting import LIGHTS, add_glare, add_rain, relit, sun_direction
 from worldline.eval.streams.plan import Case
 from worldline.eval.streams.runs import Estimate, lifted, run_constant, run_road

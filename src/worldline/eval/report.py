@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from worldline.eval.figures import FIGURES, definitions
 from worldline.eval.paper import PAPER_FIGURES
@@ -118,16 +118,11 @@ class Report:
             MissingExtraError: a plot is wanted and matplotlib is not installed.
             OutputError: no permission, full disk.
         """
-        write_json(path, without_nan(self.as_json()))
-        text = path.with_suffix(".md")
-        write_text(text, self.as_markdown())
         if not plot:
-            return [path, text]
+            return write_report(self, path)
         from worldline.eval.plots import draw_recall
 
-        picture = path.with_suffix(".png")
-        draw_recall(self, picture)
-        return [path, text, picture]
+        return write_report(self, path, draw_recall)
 
     def _groups(self) -> dict[tuple[str, int, str], list[Trial]]:
         groups: dict[tuple[str, int, str], list[Trial]] = {}
@@ -165,6 +160,34 @@ def without_nan(values: Any) -> Any:
     if isinstance(values, list | tuple):
         return [without_nan(value) for value in values]
     return values
+
+
+class Writable(Protocol):
+    """A report as data and as a page."""
+
+    def as_json(self) -> Any:
+        """Everything that was measured; may hold NaN."""
+
+    def as_markdown(self) -> str:
+        """For people."""
+
+
+Shown = TypeVar("Shown", bound=Writable)
+
+
+def write_report(report: Shown, path: Path, draw: Callable[[Shown, Path], object] | None = None) -> list[Path]:
+    """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and what ``draw`` makes of it as ``.png``.
+
+    Raises:
+        OutputError: no permission, full disk.
+    """
+    write_json(path, without_nan(report.as_json()))
+    files = [path, path.with_suffix(".md")]
+    write_text(files[1], report.as_markdown())
+    if draw is not None:
+        files.append(path.with_suffix(".png"))
+        draw(report, files[2])
+    return files
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -64,6 +65,59 @@ def paired(name: str, first: Sequence[float], second: Sequence[float]) -> dict[s
         "better": float(((gain > 0) + 0.5 * (gain == 0)).mean()),
         "scenes": len(difference),
     }
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean over samples and its 95 % percentile bootstrap interval, samples drawn with replacement; NaN left out.
+
+    The interval is NaN for fewer than two samples. With a handful it is too narrow; it shows no more than how much the
+    figure depends on which of them are there.
+    """
+    kept = known(values)
+    if len(kept) == 0:
+        return (math.nan, math.nan, math.nan)
+    if len(kept) == 1:
+        return (float(kept[0]), math.nan, math.nan)
+    draws = np.random.default_rng(_SEED).integers(0, len(kept), (RESAMPLES, len(kept)))
+    low, high = np.quantile(kept[draws].mean(1), (0.025, 0.975))
+    return float(kept.mean()), float(low), float(high)
+
+
+def mean_cell(values: Sequence[float]) -> str | None:
+    """Mean with its interval as text; None where nothing is known."""
+    mean, low, high = mean_interval(values)
+    if math.isnan(mean):
+        return None
+    return f"{mean:.3g}" if math.isnan(low) else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
+
+
+def changes_from(
+    base: str,
+    groups: Mapping[tuple[str, str], Sequence[Mapping[str, Any]]],
+    titles: Mapping[str, str],
+    counted: str,
+) -> list[dict[str, Any]]:
+    """What a sweep changes: by level and method, the mean difference from a base level on the same seeds.
+
+    Args:
+        base: the level that the others are compared with.
+        groups: (level, method) -> records with a ``seed`` and figures.
+        titles: of the compared figures, as their columns are called.
+        counted: column of the number of seeds.
+    """
+    changes = []
+    for (level, method), rows in groups.items():
+        before = {row["seed"]: row for row in groups.get((base, method), ())}
+        shared = [row for row in rows if row["seed"] in before]
+        if level == base or not shared:
+            continue
+        line: dict[str, Any] = {"level": level, "method": method, counted: len(shared)}
+        for name, title in titles.items():
+            text = mean_cell([row.get(name, math.nan) - before[row["seed"]].get(name, math.nan) for row in shared])
+            if text is not None:
+                line[title] = text
+        changes.append(line)
+    return changes
 
 
 def rounded(value: float, digits: int = 4) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from worldline.eval.figures import Figure
 from worldline.eval.report import table
-from worldline.eval.streams.figures import cell
+from worldline.eval.statistics import mean_cell
 
 _VIDEO = "one factor per video: median true / median predicted depth"
 _FRAME = "one factor per frame: median true / median predicted depth"
@@ -85,7 +85,7 @@ def means_table(
     for labels, group in rows:
         line: dict[str, object] = dict(zip(keys, labels, strict=True))
         for name in names:
-            text = cell([figures.get(name, np.nan) for figures in group])
+            text = mean_cell([figures.get(name, np.nan) for figures in group])
             if text is not None:
                 line[FILM_FIGURES[name].axis] = text
         if len(line) > len(keys):

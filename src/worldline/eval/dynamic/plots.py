@@ -13,7 +13,7 @@ import numpy as np
 from worldline.eval.dynamic.figures import FILM_FIGURES
 from worldline.eval.dynamic.methods import STAY
 from worldline.eval.plots import dress, finish, new_figure, style
-from worldline.eval.streams.figures import mean_interval
+from worldline.eval.statistics import mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,10 +14,8 @@ from worldline.eval.dynamic.figures import FILM_FIGURES, TABLES, definitions_tab
 from worldline.eval.dynamic.films import FRAMES, HEIGHT, RATE, TRACKS, WIDTH, Film, FilmSpec, FilmStore
 from worldline.eval.dynamic.methods import Asked, FilmMethod, photo_method, query_method, stay_method
 from worldline.eval.dynamic.scores import Predicted, score_film
-from worldline.eval.report import table, without_nan, write_text
-from worldline.eval.statistics import rounded
-from worldline.eval.streams.figures import mean_interval
-from worldline.files import write_json
+from worldline.eval.report import table, write_report
+from worldline.eval.statistics import mean_interval, rounded
 from worldline.models.d4rt import D4rt
 
 if TYPE_CHECKING:
@@ -132,14 +130,11 @@ class FilmReport:
             MissingExtraError: a plot is wanted and matplotlib is not installed.
             OutputError: no permission, full disk.
         """
-        write_json(path, without_nan(self.as_json()))
-        write_text(path.with_suffix(".md"), self.as_markdown())
         if not plot:
-            return [path, path.with_suffix(".md")]
+            return write_report(self, path)
         from worldline.eval.dynamic.plots import draw_report
 
-        draw_report(self, path.with_suffix(".png"))
-        return [path, path.with_suffix(".md"), path.with_suffix(".png")]
+        return write_report(self, path, draw_report)
 
 
 def answers_queries(models: Mapping[str, Reconstructor]) -> bool:

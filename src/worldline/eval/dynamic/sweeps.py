@@ -18,8 +18,7 @@ from worldline.eval.dynamic.methods import Asked, FilmMethod
 from worldline.eval.dynamic.scores import Predicted, median_factor, score_film, score_tracks
 from worldline.eval.dynamic.suite import FilmSettings, Say, describe_run, facts
 from worldline.eval.report import table, without_nan, write_text
-from worldline.eval.statistics import rounded
-from worldline.eval.streams.figures import cell, mean_interval
+from worldline.eval.statistics import changes_from, mean_interval, rounded
 from worldline.files import write_json
 
 _ASKED = Asked(depth=(15, 20), masks=None, world=False)
@@ -238,7 +237,8 @@ def as_markdown(
     sweep: FilmSweep, head: Mapping[str, Any], groups: Mapping[tuple[str, str], Sequence[Record]]
 ) -> str:  # fmt: skip
     """The sweep as a page: question, command, table, plot, changes, definitions."""
-    changes = _changes(sweep, groups)
+    titles = {name: FILM_FIGURES[name].axis for name in _COMPARED}
+    changes = changes_from(sweep.base, groups, titles, "films")
     parts = [
         f"# {sweep.question}",
         f"```text\n{head['command']}\n```" if head["command"] else "",
@@ -250,22 +250,6 @@ def as_markdown(
     ]
     if changes:
         parts.append(f'Change from level "{sweep.base}", film by film: mean difference, 95 % bootstrap interval.')
-        parts.append(table(changes, ("level", "method", *(FILM_FIGURES[n].axis for n in _COMPARED), "films")))
+        parts.append(table(changes, ("level", "method", *titles.values(), "films")))
     parts.append(definitions_table(sweep.shown))
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _changes(sweep: FilmSweep, groups: Mapping[tuple[str, str], Sequence[Record]]) -> list[dict[str, Any]]:
-    changes = []
-    for (level, method), rows in groups.items():
-        base = {row["seed"]: row for row in groups.get((sweep.base, method), ())}
-        shared = [row for row in rows if row["seed"] in base]
-        if level == sweep.base or not shared:
-            continue
-        line: dict[str, Any] = {"level": level, "method": method, "films": len(shared)}
-        for name in _COMPARED:
-            gaps = [row.get(name, nan) - base[row["seed"]].get(name, nan) for row in shared]
-            if (text := cell(gaps)) is not None:
-                line[FILM_FIGURES[name].axis] = text
-        changes.append(line)
-    return changes

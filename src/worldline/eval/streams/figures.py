@@ -8,7 +8,7 @@ import numpy as np
 
 from worldline.eval.figures import Figure
 from worldline.eval.report import table
-from worldline.eval.statistics import RESAMPLES, known
+from worldline.eval.statistics import mean_cell
 
 FARTHEST = 80.0  # metres: true depths beyond do not count, predictions are clipped there
 CLOUD_STRIDE = 4  # every so-manieth row and column of the images enters the clouds
@@ -61,30 +61,6 @@ _ALL = [
 STREAM_FIGURES: dict[str, Figure] = {figure.name: figure for figure in _ALL}
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean over drives and its 95 % percentile bootstrap interval, drives drawn with replacement; NaN left out.
-
-    The interval is NaN for fewer than two drives. With a handful of drives it is too narrow; it shows no more than
-    how much the figure depends on which of these drives are there.
-    """
-    kept = known(values)
-    if len(kept) == 0:
-        return (np.nan, np.nan, np.nan)
-    if len(kept) == 1:
-        return (float(kept[0]), np.nan, np.nan)
-    draws = np.random.default_rng(0).integers(0, len(kept), (RESAMPLES, len(kept)))
-    low, high = np.quantile(kept[draws].mean(1), (0.025, 0.975))
-    return float(kept.mean()), float(low), float(high)
-
-
-def cell(values: Sequence[float]) -> str | None:
-    """Mean with its interval as text; None where nothing is known."""
-    mean, low, high = mean_interval(values)
-    if np.isnan(mean):
-        return None
-    return f"{mean:.3g}" if np.isnan(low) else f"{mean:.3g} [{low:.3g}, {high:.3g}]"
-
-
 def means_table(rows: Iterable[tuple[tuple[str, ...], Sequence[Mapping[str, float]]]], keys: Sequence[str],
                 names: Iterable[str]) -> str:  # fmt: skip
     """Markdown: one line per group of drives, its labels under ``keys``, then the figures that any group has."""
@@ -93,7 +69,7 @@ def means_table(rows: Iterable[tuple[tuple[str, ...], Sequence[Mapping[str, floa
     for labels, group in rows:
         line: dict[str, object] = dict(zip(keys, labels, strict=True))
         for name in names:
-            text = cell([figures.get(name, np.nan) for figures in group])
+            text = mean_cell([figures.get(name, np.nan) for figures in group])
             if text is not None:
                 line[name] = text
         lines.append({**line, "drives": len(group)})

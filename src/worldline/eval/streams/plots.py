@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldline.eval.plots import dress, finish, new_figure, style
-from worldline.eval.streams.figures import STREAM_FIGURES, mean_interval
+from worldline.eval.statistics import mean_interval
+from worldline.eval.streams.figures import STREAM_FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

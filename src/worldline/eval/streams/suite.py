@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
-from worldline.eval.report import without_nan, write_text
-from worldline.eval.statistics import rounded
+from worldline.eval.report import write_report
+from worldline.eval.statistics import mean_interval, rounded
 from worldline.eval.streams.drives import RATE, DriveSpec, DriveStore, StreamDrive
-from worldline.eval.streams.figures import definitions_table, mean_interval, means_table
+from worldline.eval.streams.figures import definitions_table, means_table
 from worldline.eval.streams.runs import run_constant, run_road, run_single_frames, run_stream
 from worldline.eval.streams.scores import DriveScores, latency, score_drive
 from worldline.eval.suites import about
-from worldline.files import write_json
 from worldline.models.driv3r import Driv3r
 
 if TYPE_CHECKING:
@@ -169,14 +168,11 @@ class StreamReport:
             MissingExtraError: a plot is wanted and matplotlib is not installed.
             OutputError: no permission, full disk.
         """
-        write_json(path, without_nan(self.as_json()))
-        write_text(path.with_suffix(".md"), self.as_markdown())
         if not plot:
-            return [path, path.with_suffix(".md")]
+            return write_report(self, path)
         from worldline.eval.streams.plots import draw_report
 
-        draw_report(self, path.with_suffix(".png"))
-        return [path, path.with_suffix(".md"), path.with_suffix(".png")]
+        return write_report(self, path, draw_report)
 
 
 def has_memory(models: Mapping[str, Reconstructor]) -> bool:

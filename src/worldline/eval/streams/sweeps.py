@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
 from worldline.eval.report import table, without_nan, write_text
-from worldline.eval.statistics import rounded
+from worldline.eval.statistics import changes_from, mean_interval, rounded
 from worldline.eval.streams.drives import DriveSpec, DriveStore, StreamDrive
-from worldline.eval.streams.figures import cell, definitions_table, mean_interval, means_table
+from worldline.eval.streams.figures import definitions_table, means_table
 from worldline.eval.streams.plan import Case, StreamSweep
 from worldline.eval.streams.runs import StreamRun, run_single_frames, run_stream
 from worldline.eval.streams.scores import Figures, latency, score_drive
@@ -171,7 +171,7 @@ def grouped(records: Sequence[Record]) -> dict[tuple[str, str], list[Record]]:
 def as_markdown(sweep: StreamSweep, head: Mapping[str, Any], records: Sequence[Record]) -> str:
     """The sweep as a page: question, command, table, plot, changes, definitions."""
     groups = grouped(records)
-    changes = _changes(sweep, groups)
+    changes = changes_from(sweep.base, groups, {name: name for name in _COMPARED}, "drives")
     parts = [
         f"# {sweep.question}",
         f"```text\n{head['command']}\n```" if head["command"] else "",
@@ -186,21 +186,6 @@ def as_markdown(sweep: StreamSweep, head: Mapping[str, Any], records: Sequence[R
         parts.append(table(changes, ("level", "method", *_COMPARED, "drives")))
     parts.append(definitions_table(sweep.shown))
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _changes(sweep: StreamSweep, groups: Mapping[tuple[str, str], Sequence[Record]]) -> list[dict[str, Any]]:
-    changes = []
-    for (level, method), rows in groups.items():
-        base = {row["seed"]: row for row in groups.get((sweep.base, method), ())}
-        shared = [row for row in rows if row["seed"] in base]
-        if level == sweep.base or not shared:
-            continue
-        line: dict[str, Any] = {"level": level, "method": method, "drives": len(shared)}
-        for name in _COMPARED:
-            if name in shared[0] and name in base[shared[0]["seed"]]:
-                line[name] = cell([row[name] - base[row["seed"]][name] for row in shared])
-        changes.append(line)
-    return changes
 
 
 def _progress(sweep: StreamSweep, case: Case, records: Sequence[Record], seed: int) -> str:

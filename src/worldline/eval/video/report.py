@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from worldline.eval.report import table, without_nan, write_text
+from worldline.eval.report import table, write_report
 from worldline.eval.video.figures import ALIGNMENTS, TABLES, VIDEO_FIGURES
-from worldline.files import write_json
 
 _KEYS = ("table", "set", "method", "alignment")
 
@@ -98,9 +97,7 @@ class VideoReport:
         Raises:
             OutputError: no permission, full disk.
         """
-        write_json(path, without_nan(self.as_json()))
-        write_text(path.with_suffix(".md"), self.as_markdown())
-        return [path, path.with_suffix(".md")]
+        return write_report(self, path)
 
     def _groups(self, *names: str) -> dict[tuple[str, ...], list[Score]]:
         groups: dict[tuple[str, ...], list[Score]] = {}

@@ -19,18 +19,18 @@ from worldline.eval.video.consistency import Consistency, check_consistency
 from worldline.eval.video.methods import VideoMethod, find_tracks
 from worldline.eval.video.readers.posed_video import PosedVideo
 from worldline.eval.video.report import Score
+from worldline.eval.video.track_suites import Progress
 from worldline.eval.video.tracks2d import Tracks2D, at_256, score_tracks_2d
 from worldline.scene.video.answers import AnswersQueries
 from worldline.scene.video.dynamic import find_dynamic
 
-Progress = Callable[[int, int, str], None]
 ANNOTATED = "annotated"
 _MASK_SIDE = 64  # cells along the longer side of a frame
 _MASKS = 8  # frames of a video whose masks are looked at
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class AnnotatedVideo:
     """Frames of a video, and what somebody has drawn into them. Frame numbers count the frames that were taken."""
 
     name: str
@@ -41,7 +41,9 @@ class Clip:
     masks: tuple[Path | None, ...] = ()  # per frame: white where the thing is that moves
 
 
-def find_clips(folder: Path, *, only: Sequence[str] = (), step: int = 1, most: int | None = None) -> list[Clip]:
+def find_clips(
+    folder: Path, *, only: Sequence[str] = (), step: int = 1, most: int | None = None
+) -> list[AnnotatedVideo]:
     """Every sequence at or below a folder, whatever is known of it; or one video file, or folder of frames.
 
     Args:
@@ -56,11 +58,11 @@ def find_clips(folder: Path, *, only: Sequence[str] = (), step: int = 1, most: i
     kept = [place for place in places if not only or any(part in str(place) for part in only)]
     if places:
         return [_clip(place, chosen) for place in kept]
-    return [Clip(folder.stem, lambda: _footage(folder, chosen))]
+    return [AnnotatedVideo(folder.stem, lambda: _footage(folder, chosen))]
 
 
 def evaluate_clips(
-    clips: Sequence[Clip], methods: Sequence[VideoMethod], *, consistency: bool, set_name: str = "video",
+    clips: Sequence[AnnotatedVideo], methods: Sequence[VideoMethod], *, consistency: bool, set_name: str = "video",
     notes: list[str] | None = None, progress: Progress = lambda *_: None,
 ) -> list[Score]:  # fmt: skip
     """Scores of all that has annotations, and if wanted the checks that need none, of all.
@@ -84,7 +86,9 @@ def evaluate_clips(
     return scores
 
 
-def _score(clip: Clip, method: str, video: AnswersQueries, set_name: str, *, consistency: bool) -> list[Score]:
+def _score(
+    clip: AnnotatedVideo, method: str, video: AnswersQueries, set_name: str, *, consistency: bool
+) -> list[Score]:
     place, scores = (set_name, clip.name, method), []
     if clip.joints is not None:
         scores.append(Score("tracks 2D", *place, ANNOTATED, score_joints(clip, video)))
@@ -105,7 +109,7 @@ def consistency_figures(found: Consistency) -> dict[str, float]:
     return figures
 
 
-def score_joints(clip: Clip, video: AnswersQueries) -> dict[str, float]:
+def score_joints(clip: AnnotatedVideo, video: AnswersQueries) -> dict[str, float]:
     """AJ, δavg and OA of TAP-Vid: every annotated sight of a point is a query, the other annotated frames count."""
     assert clip.joints is not None and clip.joint_frames is not None and clip.joint_seen is not None
     height, width = video.original_size
@@ -127,7 +131,7 @@ def score_joints(clip: Clip, video: AnswersQueries) -> dict[str, float]:
     }
 
 
-def score_masks(clip: Clip, video: AnswersQueries) -> dict[str, float]:
+def score_masks(clip: AnnotatedVideo, video: AnswersQueries) -> dict[str, float]:
     """Intersection over union of what is found to move with the masks, over some frames together."""
     having = [frame for frame, path in enumerate(clip.masks) if path is not None]
     frames = [having[int(i)] for i in np.linspace(0, len(having) - 1, min(_MASKS, len(having)))]
@@ -146,11 +150,11 @@ def _read_mask(path: Path | None, size: tuple[int, int]) -> Bool[np.ndarray, "h 
         return np.asarray(image.convert("L").resize(size[::-1], Image.Resampling.BOX)) > 127
 
 
-def _clip(place: Path, chosen: slice) -> Clip:
+def _clip(place: Path, chosen: slice) -> AnnotatedVideo:
     """A sequence as a clip; of our own layout also without cameras, with annotations."""
     name = f"{place.parent.name}_{place.name}"
     if not (place / "scene.json").is_file():
-        return Clip(name, lambda: PosedVideo(name, read_sequence(place).images[chosen]).frames())
+        return AnnotatedVideo(name, lambda: PosedVideo(name, read_sequence(place).images[chosen]).frames())
     content: dict[str, Any] = json.loads((place / "scene.json").read_text(encoding="utf-8"))
     count = len(content["frames"])
     frames = content["frames"][chosen]
@@ -158,15 +162,15 @@ def _clip(place: Path, chosen: slice) -> Clip:
     images = tuple(place / frame["image"] for frame in frames)
     read = PosedVideo(name, images).frames
     if "tracks2d" not in content:
-        return Clip(name, read, masks=masks)
+        return AnnotatedVideo(name, read, masks=masks)
     joints = json.loads((place / content["tracks2d"]).read_text(encoding="utf-8"))
     number = {frame: row for row, frame in enumerate(range(count)[chosen])}
     rows = [row for row, frame in enumerate(joints["frames"]) if frame in number]
     if len(rows) < 2:
-        return Clip(name, read, masks=masks)
+        return AnnotatedVideo(name, read, masks=masks)
     taken = np.array([number[joints["frames"][row]] for row in rows])
     xy, seen = np.array(joints["xy"], np.float64)[rows], np.array(joints["visible"], bool)[rows]
-    return Clip(name, read, xy, taken, seen, masks)
+    return AnnotatedVideo(name, read, xy, taken, seen, masks)
 
 
 def _footage(path: Path, chosen: slice) -> UInt8[np.ndarray, "t h w 3"]:

@@ -27,7 +27,7 @@ from worldline.errors import InputError
 from worldline.train.clips.clips import ClipTracks
 from worldline.train.clips.readers import axes
 from worldline.train.clips.readers.files import folders_with, naming, read_color, read_gray16
-from worldline.train.clips.readers.sequence import Frame, VideoSequence
+from worldline.train.clips.readers.sequence import Frame, FrameSequence, VideoSequence
 from worldline.train.clips.readers.trajectories import CLOSE, clip_tracks, misfit
 
 RATE = 30.0
@@ -35,7 +35,7 @@ _PYTORCH3D = np.diag([-1.0, -1.0, 1.0])  # of its camera axes from those of Open
 _PARTS = ("image", "depth", "trajectories")
 
 
-class Room(VideoSequence):
+class Room(FrameSequence):
     """The left camera of one sequence; what moves is known at the points of its trajectories."""
 
     smoothing = 2  # half precision: steps of 1 to 2 mm at 2 m

@@ -33,7 +33,7 @@ from worldline.train.clips.readers.files import (
     read_json,
     read_labels,
 )  # fmt: skip
-from worldline.train.clips.readers.sequence import Frame, VideoSequence, sky_of
+from worldline.train.clips.readers.sequence import Frame, FrameSequence, VideoSequence, sky_of
 from worldline.train.clips.readers.surfaces import NormalCode, normals_of_depth
 
 RATE = 12.0  # of MOVi; scenes that say their own have it in metadata.frame_rate
@@ -46,7 +46,7 @@ _FILES = {
 _SKY = 1e5  # metres; Blender says 1e10 where a ray leaves the scene
 
 
-class Scene(VideoSequence):
+class Scene(FrameSequence):
     """One scene with its rigid things."""
 
     def __init__(self, folder: Path) -> None:

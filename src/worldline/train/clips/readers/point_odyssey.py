@@ -33,7 +33,7 @@ from worldline.train.clips.readers.files import (
     read_color,
     read_gray16,
 )  # fmt: skip
-from worldline.train.clips.readers.sequence import Frame, VideoSequence
+from worldline.train.clips.readers.sequence import Frame, FrameSequence, VideoSequence
 from worldline.train.clips.readers.surfaces import NormalCode, normals_of_depth
 from worldline.train.clips.readers.trajectories import CLOSE, clip_tracks, misfit
 
@@ -65,7 +65,7 @@ class Convention:
         return np.stack([x, -z, y], -1)
 
 
-class Odyssey(VideoSequence):
+class Odyssey(FrameSequence):
     """One sequence; what moves is known at the points of its trajectories."""
 
     smoothing = 2  # depth comes in steps of 15 mm

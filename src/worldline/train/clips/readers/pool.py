@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 
 from worldline.errors import InputError
@@ -26,17 +25,10 @@ class PoolClip(VideoSequence):
                 count = file.get_slice("images").get_shape()[0]
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is not a clip of a training pool ({error}).", REMEDY) from error
-        super().__init__(str(path), range(count), 1.0)
-
-    def frame(self, index: int) -> Frame:
-        raise NotImplementedError  # read() does it all
-
-    def cameras(
-        self, index: Int[np.ndarray, "frame"], height: int, width: int
-    ) -> tuple[Float[np.ndarray, "frame 3 3"], Float[np.ndarray, "frame 4 4"]]:
-        raise NotImplementedError
+        super().__init__(str(path), count)
 
     def read(self, index: Sequence[int], longest: int | None = None) -> Clip:
+        """See :class:`~worldline.train.clips.readers.sequence.VideoSequence`."""
         clip = load_clip(self.path).choose(index)
         factor = thinning(max(clip.size), longest)
         return clip if factor == 1 else thinned_clip(clip, factor)

@@ -27,14 +27,14 @@ from worldline.train.clips.readers.files import (
     read_gray16,
     read_numbers,
 )  # fmt: skip
-from worldline.train.clips.readers.sequence import Frame, VideoSequence
+from worldline.train.clips.readers.sequence import Frame, FrameSequence, VideoSequence
 
 RATE = 30.0
 _UNITS_PER_METRE = 1000.0
 _NONE = 65535  # some exporters write it where nothing was measured
 
 
-class Recording(VideoSequence):
+class Recording(FrameSequence):
     """A scene that stands still, seen by an RGB-D camera."""
 
     smoothing = 2

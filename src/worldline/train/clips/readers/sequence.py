@@ -28,25 +28,47 @@ class Frame:
 
 
 class VideoSequence(ABC):
-    """A video whose frames, cameras and things are read when they are asked for.
+    """A video of a data set, from which windows are read.
 
-    Frames count from 0 in the order of time, whatever their numbers in the data set; nothing is kept between reads but
-    tables of poses. A format overrides what it knows more about.
+    Frames count from 0 in the order of time, whatever their numbers in the data set.
+    """
+
+    def __init__(self, name: str, count: int) -> None:
+        self.name = name
+        self.count = count  # of frames
+
+    def __len__(self) -> int:
+        return self.count
+
+    def usable(self) -> Int[np.ndarray, "n"]:
+        """The frames that can be read: all, but where a format says that some have no camera."""
+        return np.arange(len(self))
+
+    @abstractmethod
+    def read(self, index: Sequence[int], longest: int | None = None) -> Clip:
+        """The clip of some frames.
+
+        Args:
+            index: frames, from 0.
+            longest: images are thinned, see :func:`thinned`, as far as their longer side keeps so many pixels.
+
+        Raises:
+            InputError: a file is missing, damaged or not what its format says; it is named.
+        """
+
+
+class FrameSequence(VideoSequence):
+    """A video with files per frame: frames, cameras and things are read when they are asked for.
+
+    Nothing is kept between reads but tables of poses. A format overrides what it knows more about.
     """
 
     smoothing = 0  # radius in pixels for normals from depth; noisy sensors need some
 
     def __init__(self, name: str, numbers: Sequence[int], rate: float) -> None:
-        self.name = name
+        super().__init__(name, len(numbers))
         self.numbers = np.asarray(numbers, np.int64)  # of the frames in the data set
         self.rate = rate  # frames per second
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def usable(self) -> Int[np.ndarray, "n"]:
-        """The frames that can be read: all, but where a format says that some have no camera."""
-        return np.arange(len(self))
 
     def times(self, index: Int[np.ndarray, "frame"]) -> Float[np.ndarray, "frame"]:
         """Seconds at which frames were taken."""
@@ -74,15 +96,7 @@ class VideoSequence(ABC):
         return None
 
     def read(self, index: Sequence[int], longest: int | None = None) -> Clip:
-        """The clip of some frames.
-
-        Args:
-            index: frames, from 0.
-            longest: images are thinned, see :func:`thinned`, as far as their longer side keeps so many pixels.
-
-        Raises:
-            InputError: a file is missing, damaged or not what its format says; it is named.
-        """
+        """See :class:`VideoSequence`."""
         frames = np.asarray(index, np.int64)
         first = self.frame(int(frames[0]))
         height, width = first.depth.shape

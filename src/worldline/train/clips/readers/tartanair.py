@@ -33,14 +33,14 @@ from worldline.train.clips.readers.files import (
     read_floats,
     read_numbers,
 )
-from worldline.train.clips.readers.sequence import Frame, VideoSequence, sky_of
+from worldline.train.clips.readers.sequence import Frame, FrameSequence, VideoSequence, sky_of
 
 RATE = 10.0
 _CAMERAS = (("pose_left.txt", "left", "*.npy"), ("pose_lcam_front.txt", "lcam_front", "*.png"))
 _SKY = 1000.0  # metres from which on a depth is the sky's
 
 
-class Trajectory(VideoSequence):
+class Trajectory(FrameSequence):
     """The left camera of a trajectory, of V2 the one that looks forward. Nothing moves."""
 
     def __init__(self, folder: Path) -> None:

@@ -33,7 +33,7 @@ from worldline.train.clips.readers.files import (
     read_labels,
     read_table,
 )  # fmt: skip
-from worldline.train.clips.readers.sequence import Frame, VideoSequence, sky_of
+from worldline.train.clips.readers.sequence import Frame, FrameSequence, VideoSequence, sky_of
 
 RATE = 10.0
 _UNITS_PER_METRE = 100.0
@@ -46,7 +46,7 @@ _MATRIX = [
 ]
 
 
-class Drive(VideoSequence):
+class Drive(FrameSequence):
     """One camera of one drive."""
 
     smoothing = 2  # whole centimetres are coarse: near the camera that is the width of a pixel
