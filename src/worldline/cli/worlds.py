@@ -97,14 +97,40 @@ class Sheet:
 
 
 @dataclass(frozen=True)
+class Exact:
+    """Save the exact truth of one world as a scene, as a perfect reconstruction would: to view, render and export."""
+
+    layout: tyro.conf.Positional[str]
+    """What kind of world, e.g. rooms; see: worldline worlds list."""
+    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    """Folder of the scene."""
+    views: int = 8
+    """Photos; for a rig instants times cameras."""
+    height: int = 224
+    """In pixels."""
+    width: int = 224
+    """In pixels."""
+    start: int = 0
+    """Seed, counted from the beginning of the test split."""
+    shooting: str | None = None
+    """photos, video, walk, orbit or rig; what is usual for the layout if not given."""
+    rate: float = 12.0
+    """Instants per second: video, walk, orbit and rig."""
+    tracks: int = 256
+    """Points that are followed through a video."""
+
+
+@dataclass(frozen=True)
 class List:
     """Say which layouts, ways of shooting and formats there are."""
 
 
 def run(argv: list[str]) -> int:
     """Parse the arguments and run."""
-    verbs: dict[str, Callable[..., Any]] = {"write": Write, "sheet": Sheet, "list": List}
+    verbs: dict[str, Callable[..., Any]] = {"write": Write, "scene": Exact, "sheet": Sheet, "list": List}
     arguments = tyro.extras.subcommand_cli_from_dict(verbs, args=argv, prog="worldline worlds")
+    if isinstance(arguments, Exact):
+        return _scene(arguments)
     if isinstance(arguments, Write):
         return _write(arguments)
     return _sheet(arguments) if isinstance(arguments, Sheet) else _list()
@@ -170,6 +196,30 @@ def _sheet(arguments: Sheet) -> int:
             Image.fromarray(np.asarray(picture)).save(temporary)
     count = "1 world" if len(samples) == 1 else f"{len(samples)} worlds"
     console().print(f"{count} of the layout {arguments.layout}: {arguments.out}")
+    return 0
+
+
+def _scene(arguments: Exact) -> int:
+    from worldline import worlds
+    from worldline.cli.common import check_positive, console
+    from worldline.errors import InputError
+    from worldline.pipeline.exact import exact_scene
+    from worldline.scene.storage import check_replaceable
+
+    check_positive(views=arguments.views, height=arguments.height, width=arguments.width)
+    if not 0 <= arguments.start < len(worlds.TEST_SEEDS) or arguments.tracks < 0:
+        raise InputError("--start or --tracks is out of range.", "Both count from 0.")
+    check_replaceable(arguments.out)
+    knobs: dict[str, Any] = {"rate": arguments.rate}
+    if arguments.shooting is not None:
+        knobs["shooting"] = arguments.shooting
+    seed = worlds.TEST_SEEDS[arguments.start]
+    [sample] = worlds.sample_batch(
+        arguments.layout, [seed], views=arguments.views, height=arguments.height, width=arguments.width, **knobs
+    )
+    scene = exact_scene(sample, tracks=arguments.tracks)
+    scene.save(arguments.out)
+    console().print(f"{len(scene)} views of a world of the layout {sample.layout}, exact: {arguments.out}")
     return 0
 
 
