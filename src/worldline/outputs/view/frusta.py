@@ -1,0 +1,82 @@
+"""The cameras of a stage: frusta with their photo, in the colour of their view; a click flies there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+from worldline.outputs.view.colors import palette
+from worldline.outputs.view.selection import VIEW_FIELDS, shown_views
+from worldline.outputs.view.viewpoint import quaternion, vertical_fov
+
+if TYPE_CHECKING:
+    import viser
+
+    from worldline.outputs.view.stage import Stage
+    from worldline.outputs.view.state import ViewState
+    from worldline.outputs.view.viewer import Viewer
+
+_THUMBNAIL = 96  # pixels of its longer side
+
+
+class Frusta:
+    """Draws one frustum per view."""
+
+    depends = VIEW_FIELDS | {"frusta", "frustum_size"}
+
+    def __init__(self, viewer: Viewer, stage: Stage) -> None:
+        self.viewer = viewer
+        self.stage = stage
+        self._handles: dict[int, viser.CameraFrustumHandle] = {}
+
+    def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
+        """Show the frusta of the views that are shown, at the chosen size."""
+        visible = shown_views(self.stage, state) & state.frusta
+        for index in range(len(self.stage)):
+            if visible[index] and index not in self._handles:
+                self._handles[index] = self._add(index)
+            if index in self._handles:
+                self._handles[index].scale = self.base_size * state.frustum_size
+                self._handles[index].visible = bool(visible[index])
+
+    @property
+    def base_size(self) -> float:
+        """Length of a frustum of size 1: small beside the scene."""
+        return 0.06 * self.stage.extent
+
+    def _add(self, index: int) -> viser.CameraFrustumHandle:
+        view = self.stage.scene.views[index]
+        camera = view.model_camera
+        handle = self.viewer.server.scene.add_camera_frustum(
+            f"{self.stage.prefix}/cameras/{index}",
+            fov=vertical_fov(camera),
+            aspect=np.tan(np.arctan2(camera.width / 2, camera.intrinsics[0, 0])) / np.tan(vertical_fov(camera) / 2),
+            scale=self.base_size,
+            thickness=2.0,
+            thickness_units="screen",
+            color=palette(index),
+            image=thumbnail(view.image),
+            format="jpeg",
+            wxyz=quaternion(camera.world_from_cam[:3, :3]),
+            position=camera.center,
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+        @handle.on_click
+        def _(event: viser.SceneNodePointerEvent[viser.CameraFrustumHandle]) -> None:
+            if event.client is not None:
+                self.viewer.fly_to_view(event.client, self.stage, index)
+
+        return handle
+
+
+def thumbnail(image: UInt8[np.ndarray, "h w 3"], longest: int = _THUMBNAIL) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The image with its longer side at most ``longest`` pixels, averaged down."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.asarray(image))
+    picture.thumbnail((longest, longest), Image.Resampling.BOX)
+    return np.asarray(picture)

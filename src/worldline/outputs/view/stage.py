@@ -1,0 +1,154 @@
+"""A scene on the viewer's stage: where it stands, and its pixels as arrays that can be thinned out evenly."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+
+from worldline.outputs.view.viewpoint import quaternion, up_direction
+from worldline.scene import Scene
+
+_SAMPLE = 4096  # pixels per view from which percentiles are estimated
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The valid pixels of one view, in an order of which every beginning is an even sample of the whole."""
+
+    points: Float32[np.ndarray, "n 3"]  # frame of the scene
+    colors: UInt8[np.ndarray, "n 3"]
+    confidence: Float32[np.ndarray, "n"]
+    depth: Float32[np.ndarray, "n"]
+    dynamic: Bool[np.ndarray, "n"] | None  # None: unknown
+    index: Int32[np.ndarray, "n"]  # row * width + column in the view
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+class Stage:
+    """One scene in the viewer.
+
+    Args:
+        scene: the scene; its arrays may be mapped from a file, each view is read when it is first drawn.
+        prefix: path of its node, e.g. "/a". Everything of the scene is drawn below it, in the frame of the scene.
+        name: what the panels call it.
+        position: where its origin stands in the viewer's world.
+        rotation: axes of the scene in the viewer's world.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        prefix: str,
+        name: str,
+        *,
+        position: Float64[np.ndarray, "3"] | None = None,
+        rotation: Float64[np.ndarray, "3 3"] | None = None,
+    ) -> None:
+        self.scene = scene
+        self.prefix = prefix
+        self.name = name
+        self.position = np.zeros(3) if position is None else np.asarray(position, np.float64)
+        self.rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
+        self._pixels: dict[int, Pixels] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.scene.views)
+
+    @property
+    def wxyz(self) -> Float64[np.ndarray, "4"]:
+        """``rotation`` as a quaternion."""
+        return quaternion(self.rotation)
+
+    def to_world(self, scene_from_any: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:
+        """A pose in the frame of the scene -> the same pose in the viewer's world."""
+        world_from_scene = np.eye(4)
+        world_from_scene[:3, :3], world_from_scene[:3, 3] = self.rotation, self.position
+        return world_from_scene @ scene_from_any
+
+    def pixels(self, index: int) -> Pixels:
+        """The valid pixels of view ``index``, shuffled by a fixed permutation; read once."""
+        with self._lock:
+            if index not in self._pixels:
+                self._pixels[index] = _read_pixels(self.scene, index)
+            return self._pixels[index]
+
+    @cached_property
+    def times(self) -> tuple[float, ...]:
+        """Moments of the scene in seconds; empty where the views have no times."""
+        return self.scene.times
+
+    @cached_property
+    def moments(self) -> Int32[np.ndarray, "view"]:
+        """For each view the index of its moment in :attr:`times`, -1 where it has none."""
+        where = {time: index for index, time in enumerate(self.times)}
+        return np.array([where.get(view.timestamp, -1) for view in self.scene.views], np.int32)  # type: ignore[arg-type]
+
+    @cached_property
+    def confidences(self) -> Float32[np.ndarray, "n"]:
+        """Confidences of an even sample of the valid pixels, ascending: percentiles are read off."""
+        sampled = [self.pixels(index).confidence[:_SAMPLE] for index in range(len(self))]
+        return np.sort(np.concatenate([np.zeros(0, np.float32), *sampled]))
+
+    @cached_property
+    def depths(self) -> Float32[np.ndarray, "n"]:
+        """Depths of an even sample of the valid pixels, ascending."""
+        sampled = [self.pixels(index).depth[:_SAMPLE] for index in range(len(self))]
+        return np.sort(np.concatenate([np.zeros(0, np.float32), *sampled]))
+
+    @cached_property
+    def depth_limit(self) -> float:
+        """End of the depth slider: nearly all pixels are nearer, and a few far ones do not stretch the slider."""
+        if not len(self.depths):
+            return 1.0
+        return float(np.quantile(self.depths, 0.99)) or 1.0
+
+    @cached_property
+    def extent(self) -> float:
+        """A length that suits the scene, in its unit: the median depth of its pixels."""
+        return float(np.median(self.depths)) or 1.0 if len(self.depths) else 1.0
+
+    @cached_property
+    def spacing(self) -> float:
+        """Distance of neighbouring points in the scene's unit: the footprint of a pixel at its depth, in the median."""
+        footprints = [
+            np.median(self.pixels(index).depth[:_SAMPLE]) / view.model_camera.intrinsics[0, 0]
+            for index, view in enumerate(self.scene.views)
+            if len(self.pixels(index))
+        ]
+        return float(np.median(footprints)) if footprints else self.extent / 100
+
+    @cached_property
+    def up(self) -> Float64[np.ndarray, "3"]:
+        """Up in the frame of the scene, estimated from its cameras."""
+        return up_direction([view.camera.world_from_cam for view in self.scene.views])
+
+    def threshold(self, percentile: float) -> float:
+        """The confidence at a percentile in [0, 100]; -inf at 0, so that nothing is left out."""
+        if percentile <= 0 or not len(self.confidences):
+            return -np.inf
+        return float(np.quantile(self.confidences, min(percentile, 100.0) / 100))
+
+
+def _read_pixels(scene: Scene, index: int) -> Pixels:
+    view = scene.views[index]
+    valid = np.flatnonzero(view.mask)
+    order = np.random.default_rng(index).permutation(valid).astype(np.int32)
+
+    def take(array: np.ndarray, *shape: int) -> np.ndarray:
+        return np.asarray(array).reshape(-1, *shape)[order]
+
+    return Pixels(
+        points=take(view.points, 3),
+        colors=take(view.image, 3),
+        confidence=take(view.confidence),
+        depth=take(view.depth),
+        dynamic=None if view.dynamic is None else take(view.dynamic),
+        index=order,
+    )
