@@ -40,6 +40,7 @@ FORMATS = {
     "nerfstudio": Format("nerfstudio:write_nerfstudio", "nerfstudio", "transforms.json with images and points"),
     "tum": Format("tum:write_tum", "trajectory.txt", "camera trajectory"),
     "npz": Format("npz:write_npz", "scene.npz", "all arrays for numpy"),
+    "html": Format("html:write_html", "scene.html", "one web page with points, cameras and time; needs no network"),
     "depth-png": Format("depth_png:write_depth_png", "depth", "16-bit depth maps at photo size"),
 }
 
