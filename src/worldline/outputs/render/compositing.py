@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldline.outputs.render.projection import MIN_ALPHA, Splats
 
 MAX_ALPHA = 0.999
-STOP = 1e-4  # a Gaussian that would leave less transmittance than this ends its pixel and is left out itself
+STOP = 1e-4  # a Gaussian that would leave no more transmittance than this ends its pixel and is left out itself
+_GEOMETRY = 6  # columns of the table that place a Gaussian: mean (2), whitening map (3), log opacity
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class Tiling:
 
     size: tuple[int, int]  # of the image: (height, width), pixels
     side: int  # of a tile, pixels
-    depth: int = 32  # Gaussians of a tile composited at once
-    elements: int = 1 << 18  # pixels x Gaussians evaluated at once
-    pairs: int = 1 << 21  # (tile, Gaussian) pairs sorted at once
+    depth: int = 16  # Gaussians of a tile composited at once
+    elements: int = 1 << 16  # pixels x Gaussians evaluated at once
+    pairs: int = 1 << 20  # (tile, Gaussian) pairs sorted at once
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -49,157 +50,161 @@ class _Block:
 
     tiles: Int[Tensor, "t"]
     rows: Int[Tensor, "t k"]  # of the table of Gaussians
-    alpha: Float[Tensor, "t k p"]
-    free: Bool[Tensor, "t k p"]  # neither capped nor below 1/255: where alpha has a gradient
-    before: Float[Tensor, "t k p"]  # transmittance in front of the Gaussian
+    table: Float[Tensor, "t k c"]  # those rows
+    offset: tuple[Float[Tensor, "t k"], Float[Tensor, "t k"]]  # from the mean to the middle of the tile
+    alpha: Float[Tensor, "t k p"]  # 0 where the Gaussian is left out
+    clear: Float[Tensor, "t k p"]  # 1 - alpha, before Gaussians behind the end of a pixel were left out
     weight: Float[Tensor, "t k p"]
 
 
 def composite(splats: Splats, features: Float[Tensor, "m c"], tiling: Tiling) -> Float[Tensor, "height width c+1"]:
     """Sums over Gaussians of weight times feature per pixel, and in the last channel the sums of the weights."""
-    result: Tensor = _Composite.apply(splats.mean, splats.whiten, splats.log_opacity, features, splats.radius, tiling)
+    geometry = torch.cat([splats.mean, splats.whiten, splats.log_opacity[None]])
+    ones = features.new_ones(len(features), 1)
+    table = torch.cat([geometry.T, features, ones], -1)
+    result: Tensor = _Composite.apply(table, splats.radius, tiling)
     return result
 
 
 class _Composite(torch.autograd.Function):
+    """From a table of Gaussians, near to far, to the image of their features."""
+
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        mean, whiten, log_opacity, features, radius, tiling = inputs
-        geometry = torch.cat([mean, whiten, log_opacity[:, None]], -1)
-        table = torch.cat([features, torch.ones_like(log_opacity[:, None])], -1)
-        sums = table.new_zeros(tiling.tiles, tiling.side**2, table.shape[-1])
-        for block in _walk(geometry, radius, tiling):
-            sums[block.tiles] += block.weight.transpose(1, 2) @ _rows(table, block.rows)
-        ctx.save_for_backward(geometry, table, radius, sums)
+        table, radius, tiling = inputs
+        sums = table.new_zeros(tiling.tiles, tiling.side**2, table.shape[-1] - _GEOMETRY)
+        for block in _walk(table, radius, tiling):
+            sums[block.tiles] += block.weight.transpose(1, 2) @ block.table[..., _GEOMETRY:]
+        ctx.save_for_backward(table, radius, sums)
         ctx.tiling = tiling
         return _image(sums, tiling)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        geometry, table, radius, sums = ctx.saved_tensors
+        table, radius, sums = ctx.saved_tensors
         tiling: Tiling = ctx.tiling
         wanted = _tiles(gradients[0], tiling)  # t p c
-        rest = (wanted * sums).sum(-1)  # of the loss that Gaussians farther than those seen so far account for
-        moments, shares = geometry.new_zeros(len(geometry), 6), torch.zeros_like(table)
-        monomials = _monomials(tiling.side, geometry)
-        for block in _walk(geometry, radius, tiling):
-            here, flat = wanted[block.tiles], block.rows.reshape(-1)
-            value = _rows(table, block.rows) @ here.transpose(1, 2)  # t k p: what a weight of one would add
-            shares.index_add_(0, flat, (block.weight @ here).reshape(-1, table.shape[-1]))
-            behind = rest[block.tiles][:, None] - (block.weight * value).cumsum(1)
+        rest = (wanted * sums).sum(-1)  # what Gaussians farther than those seen so far add to the loss, to first order
+        shares = torch.zeros_like(table)
+        monomials = _monomials(tiling.side, table).T.contiguous()
+        capped = bool((table[:, 5] > math.log(MAX_ALPHA)).any())
+        for block in _walk(table, radius, tiling):
+            here = wanted[block.tiles]
+            gain = block.table[..., _GEOMETRY:] @ here.transpose(1, 2).contiguous()  # of a weight of one
+            gain *= block.weight
+            behind = rest[block.tiles][:, None] - gain.cumsum(1)
             rest[block.tiles] = behind[:, -1]
-            slope = block.before * value - behind / (1 - block.alpha)
-            slope = torch.where(block.free & (block.weight > 0), slope * block.alpha, 0)
-            sums_of = slope @ monomials.T
-            offset = _offsets(geometry, block.rows, block.tiles, tiling)
-            moments.index_add_(0, flat, _moments(sums_of, *offset).reshape(-1, 6))
-        return (*_geometry_gradients(geometry, moments), shares[:, :-1], None, None)
+            slope = gain.sub_(behind.mul_(block.alpha).div_(block.clear))  # of the exponent
+            if capped:
+                slope *= block.alpha < MAX_ALPHA
+            share = torch.cat([_moments(slope @ monomials, *block.offset), block.weight @ here], -1)
+            shares.index_add_(0, block.rows.view(-1), share.view(-1, share.shape[-1]))
+        return torch.cat([_geometry_gradients(table, shares), shares[:, _GEOMETRY:]], -1), None, None
 
 
-def _walk(geometry: Float[Tensor, "m 6"], radius: Float[Tensor, "m 2"], tiling: Tiling) -> Iterator[_Block]:
+def _walk(table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling) -> Iterator[_Block]:
     """All blocks from front to back. Each tile meets its Gaussians in the order of the table."""
-    monomials = _monomials(tiling.side, geometry)
-    remaining = _tiles(geometry.new_ones(*tiling.size, 1), tiling).squeeze(-1)  # transmittance; 0 outside the image
+    monomials = _monomials(tiling.side, table)
+    remaining = _tiles(table.new_ones(*tiling.size, 1), tiling).squeeze(-1)  # transmittance; 0 outside the image
     per_round = max(1, tiling.elements // (tiling.depth * tiling.side**2))
-    for rows, first, last in _slabs(geometry, radius, tiling, remaining):
+    steps = torch.arange(tiling.depth, device=table.device)
+    for rows, first, last in _slabs(table, radius, tiling, remaining):
         live = (last > first).nonzero().squeeze(-1)
-        start = 0
         while len(live):
             for tiles in live.split(per_round):
-                slots = (first[tiles] + start)[:, None] + torch.arange(tiling.depth, device=rows.device)
+                slots = first[tiles][:, None] + steps
                 filled = slots < last[tiles][:, None]
-                block = _block(
-                    geometry, rows[slots.clamp_max(len(rows) - 1)], filled, tiles, remaining, monomials, tiling
-                )
-                yield block
-            start += tiling.depth
-            live = live[(first[live] + start < last[live]) & (remaining[live].amax(-1) > STOP)]
+                chosen = rows[slots.clamp_max_(len(rows) - 1)]
+                yield _block(table, chosen, filled, tiles, remaining, monomials, tiling)
+            first = first + tiling.depth
+            live = live[(first[live] < last[live]) & (remaining[live].amax(-1) > STOP)]
 
 
 def _block(
-    geometry: Tensor, rows: Tensor, filled: Tensor, tiles: Tensor, remaining: Tensor, monomials: Tensor, tiling: Tiling
+    table: Tensor, rows: Tensor, filled: Tensor, tiles: Tensor, remaining: Tensor, monomials: Tensor, tiling: Tiling
 ) -> _Block:
-    """Composite the Gaussians of some tiles; ``remaining`` is brought up to date in place."""
-    exponent = _coefficients(geometry, rows, tiles, tiling) @ monomials
-    exponent = exponent.masked_fill(~filled[..., None], -math.inf)
-    seen = exponent >= math.log(MIN_ALPHA)
-    alpha = torch.where(seen, exponent.exp(), 0)
-    free = seen & (alpha <= MAX_ALPHA)
-    alpha = alpha.clamp_max(MAX_ALPHA)
+    """Composite the Gaussians of some tiles; ``remaining`` is brought up to date in place.
+
+    Most of the time of a picture is spent here: few passes over the block, in place where it can be.
+    """
+    held = table.index_select(0, rows.view(-1)).view(*rows.shape, -1)
+    offset = _offsets(held, tiles, tiling)
+    alpha = (_coefficients(held, *offset, filled) @ monomials).exp_()
+    torch.nn.functional.threshold_(alpha, MIN_ALPHA, 0).clamp_max_(MAX_ALPHA)
     start = remaining[tiles][:, None]
-    after = (1 - alpha).cumprod(1) * start
-    before = torch.cat([start, after[:, :-1]], 1)
-    weight = torch.where(after > STOP, alpha * before, 0)
-    remaining[tiles] = after[:, -1]
-    return _Block(tiles, rows, alpha, free, before, weight)
+    clear = torch.cat([start, 1 - alpha], 1)
+    light = clear.cumprod(1)  # transmittance in front of the first Gaussian, then behind each
+    remaining[tiles] = light[:, -1]
+    alpha *= torch.gt(light[:, 1:], STOP, out=torch.empty_like(alpha))
+    return _Block(tiles, rows, held, offset, alpha, clear[:, 1:], alpha * light[:, :-1])
 
 
 def _slabs(
-    geometry: Float[Tensor, "m 6"], radius: Float[Tensor, "m 2"], tiling: Tiling, remaining: Float[Tensor, "t p"]
+    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling, remaining: Float[Tensor, "t p"]
 ) -> Iterator[tuple[Int[Tensor, "l"], Int[Tensor, "t"], Int[Tensor, "t"]]]:
     """The Gaussians of each tile, from front to back, a bounded number of pairs at a time; finished tiles left out.
 
     Yields:
         rows of the table, sorted by tile, and where those of each tile begin and end.
     """
-    low, count = _boxes(geometry[:, :2], radius, tiling)
-    area = count[:, 0] * count[:, 1]
+    column, row, width, area = _boxes(table[:, :2].T, radius, tiling)
     total = area.cumsum(0)
-    begin, done, columns = 0, 0, tiling.grid[1]
+    corner = row * tiling.grid[1] + column
+    begin, done = 0, 0
     while begin < len(area):
         end = max(begin + 1, int(torch.searchsorted(total, done + tiling.pairs, right=True)))
-        part = slice(begin, end)
-        rows = torch.repeat_interleave(torch.arange(begin, end, device=area.device), area[part])
-        within = torch.arange(len(rows), device=rows.device) + done - (total - area)[rows]
-        width = count[rows, 0]
-        tile = (low[rows, 1] + within // width) * columns + low[rows, 0] + within % width
-        open_ = (remaining.amax(-1) > STOP)[tile]
-        tile, rows = tile[open_], rows[open_]
-        tile, order = torch.sort(tile, stable=True)
-        edges = torch.searchsorted(tile, torch.arange(tiling.tiles + 1, device=tile.device))
-        begin, done = end, int(total[end - 1])
+        upto = int(total[end - 1])
+        rows = torch.repeat_interleave(area[begin:end], output_size=upto - done) + begin
+        within = torch.arange(done, upto, device=area.device) - (total - area)[rows]
+        across = width[rows]
+        down = torch.div(within, across, rounding_mode="trunc")
+        tile = corner[rows] + down * (tiling.grid[1] - across) + within
+        if begin:
+            open_ = (remaining.amax(-1) > STOP)[tile]
+            tile, rows = tile[open_], rows[open_]
+        tile, order = torch.sort(tile.to(torch.int16 if tiling.tiles < 1 << 15 else torch.int32), stable=True)
+        edges = torch.searchsorted(tile, torch.arange(tiling.tiles + 1, dtype=tile.dtype, device=tile.device))
+        begin, done = end, upto
         if len(rows):
             yield rows[order], edges[:-1], edges[1:]
 
 
 def _boxes(
-    mean: Float[Tensor, "m 2"], radius: Float[Tensor, "m 2"], tiling: Tiling
-) -> tuple[Int[Tensor, "m 2"], Int[Tensor, "m 2"]]:
-    """First tile (column, row) of each Gaussian's box and how many tiles it spans; 0 where it holds no pixel centre."""
-    most = mean.new_tensor([tiling.size[1] - 1, tiling.size[0] - 1])
+    mean: Float[Tensor, "2 m"], radius: Float[Tensor, "2 m"], tiling: Tiling
+) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"], Int[Tensor, "m"], Int[Tensor, "m"]]:
+    """Of each Gaussian's box: first column and row of tiles, columns, and tiles; 0 where it holds no pixel centre."""
+    most = mean.new_tensor([[tiling.size[1] - 1], [tiling.size[0] - 1]])
     low = (mean - radius).ceil().clamp_min(0)
     high = torch.minimum((mean + radius).floor(), most)
-    empty = (high < low).any(-1, keepdim=True)
-    first = torch.div(torch.minimum(low, most), tiling.side, rounding_mode="floor").long()
-    last = torch.div(high.clamp_min(0), tiling.side, rounding_mode="floor").long()
-    return first, (last - first + 1).masked_fill(empty, 0)
+    empty = (high < low).any(0)
+    first = (torch.minimum(low, most) / tiling.side).floor().long()
+    count = (high.clamp_min(0) / tiling.side).floor().long() - first + 1
+    return first[0], first[1], count[0], (count[0] * count[1]).masked_fill_(empty, 0)
 
 
 def _offsets(
-    geometry: Float[Tensor, "m 6"], rows: Int[Tensor, "t k"], tiles: Int[Tensor, "t"], tiling: Tiling
+    held: Float[Tensor, "t k c"], tiles: Int[Tensor, "t"], tiling: Tiling
 ) -> tuple[Float[Tensor, "t k"], Float[Tensor, "t k"]]:
     """From each Gaussian's mean to the middle of the tile, pixels."""
     columns, middle = tiling.grid[1], (tiling.side - 1) / 2
     x = (tiles % columns * tiling.side + middle)[:, None]
     y = (torch.div(tiles, columns, rounding_mode="floor") * tiling.side + middle)[:, None]
-    return x - geometry[:, 0][rows], y - geometry[:, 1][rows]
+    return x - held[..., 0], y - held[..., 1]
 
 
-def _coefficients(
-    geometry: Float[Tensor, "m 6"], rows: Int[Tensor, "t k"], tiles: Int[Tensor, "t"], tiling: Tiling
-) -> Float[Tensor, "t k 6"]:
+def _coefficients(held: Float[Tensor, "t k c"], dx: Tensor, dy: Tensor, filled: Tensor) -> Float[Tensor, "t k 6"]:
     """Of log opacity - ((p X)² + (q X + r Y)²) / 2 as a polynomial of the place in the tile: 1, x, y, x², xy, y²."""
-    dx, dy = _offsets(geometry, rows, tiles, tiling)
-    p, q, r, log_opacity = geometry[:, 2:].T[:, rows]
-    u, v = p * dx, q * dx + r * dy
+    p, q, r, log_opacity = held[..., 2:_GEOMETRY].unbind(-1)
+    u, v = p * dx, torch.addcmul(q * dx, r, dy)
+    constant = log_opacity - (u * u + v * v) / 2
     return torch.stack(
         [
-            log_opacity - (u * u + v * v) / 2,
-            -(u * p + v * q),
+            torch.where(filled, constant, -math.inf),
+            -torch.addcmul(u * p, v, q),
             -(v * r),
-            -(p * p + q * q) / 2,
+            torch.addcmul(p * p, q, q) / -2,
             -(q * r),
-            -(r * r) / 2,
+            (r * r) / -2,
         ],
         -1,
     )
@@ -213,34 +218,27 @@ def _monomials(side: int, like: Tensor) -> Float[Tensor, "6 p"]:
 
 
 def _moments(sums: Float[Tensor, "t k 6"], dx: Tensor, dy: Tensor) -> Float[Tensor, "t k 6"]:
-    """Sums over pixels of a gradient times 1, X, Y, X², XY, Y², X and Y counted from the Gaussian's mean."""
+    """Sums over pixels of a gradient times 1, X, Y, X², XY, Y², with X and Y counted from the Gaussian's mean."""
     one, x, y, xx, xy, yy = sums.unbind(-1)
+    across, down = x + dx * one, y + dy * one
+    return torch.stack([one, across, down, xx + dx * (x + across), xy + dx * y + dy * across, yy + dy * (y + down)], -1)
+
+
+def _geometry_gradients(table: Float[Tensor, "m c"], moments: Float[Tensor, "m c"]) -> Float[Tensor, "m 6"]:
+    """Gradients of means, whitening maps and log opacities from the moments of the exponent's gradient."""
+    p, q, r = table[:, 2:5].unbind(-1)
+    one, x, y, xx, xy, yy = moments[:, :_GEOMETRY].unbind(-1)
     return torch.stack(
         [
+            (p * p + q * q) * x + q * r * y,
+            q * r * x + r * r * y,
+            -p * xx,
+            -(q * xx + r * xy),
+            -(q * xy + r * yy),
             one,
-            x + dx * one,
-            y + dy * one,
-            xx + 2 * dx * x + dx * dx * one,
-            xy + dx * y + dy * x + dx * dy * one,
-            yy + 2 * dy * y + dy * dy * one,
         ],
         -1,
     )
-
-
-def _geometry_gradients(
-    geometry: Float[Tensor, "m 6"], moments: Float[Tensor, "m 6"]
-) -> tuple[Float[Tensor, "m 2"], Float[Tensor, "m 3"], Float[Tensor, "m"]]:
-    """Gradients of means, whitening maps and log opacities from the moments of the exponent's gradient."""
-    p, q, r = geometry[:, 2:5].unbind(-1)
-    one, x, y, xx, xy, yy = moments.unbind(-1)
-    mean = torch.stack([(p * p + q * q) * x + q * r * y, q * r * x + r * r * y], -1)
-    whiten = torch.stack([-p * xx, -(q * xx + r * xy), -(q * xy + r * yy)], -1)
-    return mean, whiten, one
-
-
-def _rows(table: Float[Tensor, "m c"], rows: Int[Tensor, "t k"]) -> Float[Tensor, "t k c"]:
-    return table.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
 
 
 def _tiles(image: Float[Tensor, "height width c"], tiling: Tiling) -> Float[Tensor, "t p c"]:

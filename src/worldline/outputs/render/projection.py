@@ -1,4 +1,4 @@
-"""Gaussians of the world as ellipses in an image: EWA projection (Zwicker et al. 2001) as 3D Gaussian splatting uses it."""
+"""Gaussians of the world as ellipses in an image: EWA projection (Zwicker et al. 2001), as 3D Gaussian splatting has it."""
 
 from __future__ import annotations
 
@@ -28,118 +28,111 @@ class Lens:
 
 @dataclass(frozen=True)
 class Splats:
-    """The ellipses of one camera's image, from near to far. Rows are Gaussians that may touch the image."""
+    """The ellipses of one camera's image, from near to far. Components first; only Gaussians that may touch the image."""
 
     index: Int[Tensor, "m"]  # of the Gaussian
-    mean: Float[Tensor, "m 2"]  # pixels (x, y)
-    whiten: Float[Tensor, "m 3"]  # (p, q, r) with the squared Mahalanobis distance (p dx)² + (q dx + r dy)²
+    mean: Float[Tensor, "2 m"]  # pixels (x, y)
+    whiten: Float[Tensor, "3 m"]  # (p, q, r) with the squared Mahalanobis distance (p dx)² + (q dx + r dy)²
     log_opacity: Float[Tensor, "m"]
     depth: Float[Tensor, "m"]  # of the mean along the optical axis
-    radius: Float[Tensor, "m 2"]  # half the width and height of the box where alpha can be 1/255 or more, pixels
+    radius: Float[Tensor, "2 m"]  # half the width and height of the box where alpha can be 1/255 or more, pixels
 
 
-def shape_matrices(
-    scales: Float[Tensor, "n 3"], rotations: Float[Tensor, "n 4"]
-) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
-    """The three rows of R · diag(scales), a square root of the covariances; quaternions (w, x, y, z) of any length."""
-    w, x, y, z = torch.nn.functional.normalize(rotations, dim=-1).unbind(-1)
-    rows = (
-        (1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        (2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    first, second, third = (torch.stack(row, -1) * scales for row in rows)
-    return first, second, third
+@dataclass(frozen=True)
+class Gaussians:
+    """Gaussians of the world, ready for any number of cameras; components first, since all work is elementwise."""
+
+    mean: Float[Tensor, "3 n"]
+    shape: Float[Tensor, "9 n"]  # R · diag(scales), row by row: a square root of the covariance
+    opacity: Float[Tensor, "n"]
 
 
-def project(
+def gaussians(
     means: Float[Tensor, "n 3"],
-    shape: tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"], Float[Tensor, "n 3"]],
+    scales: Float[Tensor, "n 3"],
+    rotations: Float[Tensor, "n 4"],
     opacities: Float[Tensor, "n"],
-    lens: Lens,
-) -> Splats:
+) -> Gaussians:
+    """Turn quaternions (w, x, y, z) of any length and standard deviations into square roots of covariances."""
+    w, x, y, z = torch.nn.functional.normalize(rotations, dim=-1).T.contiguous().unbind(0)
+    first, second, third = scales.T.contiguous().unbind(0)
+    shape = (
+        (1 - 2 * (y * y + z * z)) * first, 2 * (x * y - w * z) * second, 2 * (x * z + w * y) * third,
+        2 * (x * y + w * z) * first, (1 - 2 * (x * x + z * z)) * second, 2 * (y * z - w * x) * third,
+        2 * (x * z - w * y) * first, 2 * (y * z + w * x) * second, (1 - 2 * (x * x + y * y)) * third,
+    )  # fmt: skip
+    return Gaussians(means.T.contiguous(), torch.stack(shape), opacities)
+
+
+def project(world: Gaussians, lens: Lens) -> Splats:
     """The Gaussians that may touch the image, in the order of their depths; equal depths keep the order given.
 
     The covariance in the image is J W Σ Wᵀ Jᵀ + eps2d · I with W the camera's rotation and J the Jacobian of the
     perspective map at the mean, whose ratios x/z and y/z are clamped to the image widened by 15 % on each side.
     Differentiable with respect to everything but the choice and the order.
     """
-    index = _visible(means.detach(), [row.detach() for row in shape], opacities.detach(), lens)
-    rotation, shift = lens.cam_from_world[:3, :3], lens.cam_from_world[:3, 3]
-    point = means[index] @ rotation.T + shift
-    depth = point[:, 2]
-    ratio = point[:, :2] / depth[:, None]
-    focal, center = lens.intrinsics.diagonal()[:2], lens.intrinsics[:2, 2]
-    mean = ratio * focal + center
+    index = _visible(world, lens)
+    rotation, shift = lens.cam_from_world[:3, :3], lens.cam_from_world[:3, 3:]
+    point = torch.addmm(shift, rotation, world.mean.index_select(1, index))
+    depth = point[2]
+    ratio = point[:2] / depth
+    focal, center = lens.intrinsics.diagonal()[:2, None], lens.intrinsics[:2, 2:]
     low, high = _ratio_limits(lens)
-    bent = torch.minimum(torch.maximum(ratio, low), high)
-    across, down = _image_axes(rotation, focal, bent, depth)
-    factor = [row[index] for row in shape]
-    side = sum_rows(across, factor)
-    tall = sum_rows(down, factor)
-    return _splats(index, mean, side, tall, opacities[index].log(), depth, lens.eps2d)
+    bent = torch.minimum(torch.maximum(ratio, low[:, None]), high[:, None])
+    turned = (rotation @ world.shape.index_select(1, index).view(3, -1)).view(3, 3, -1)
+    gain = focal / depth
+    side = gain[0] * (turned[0] - bent[0] * turned[2])  # how far one standard deviation moves the pixel, per own axis
+    tall = gain[1] * (turned[1] - bent[1] * turned[2])
+    log_opacity = world.opacity.index_select(0, index).log()
+    whiten, radius = _ellipses(side, tall, log_opacity.detach(), lens.eps2d)
+    return Splats(index, ratio * focal + center, whiten, log_opacity, depth, radius)
 
 
-def sum_rows(axis: Float[Tensor, "m 3"], rows: list[Float[Tensor, "m 3"]]) -> Float[Tensor, "m 3"]:
-    """Products of row vectors with the 3×3 matrices whose rows are given."""
-    return axis[:, 0:1] * rows[0] + axis[:, 1:2] * rows[1] + axis[:, 2:3] * rows[2]
-
-
-def _image_axes(
-    rotation: Float[Tensor, "3 3"], focal: Float[Tensor, "2"], ratio: Float[Tensor, "m 2"], depth: Float[Tensor, "m"]
-) -> tuple[Float[Tensor, "m 3"], Float[Tensor, "m 3"]]:
-    """Rows of J W: how the pixel moves when the mean moves along the world's axes."""
-    gain = focal / depth[:, None]
-    across = gain[:, 0:1] * (rotation[0] - ratio[:, 0:1] * rotation[2])
-    down = gain[:, 1:2] * (rotation[1] - ratio[:, 1:2] * rotation[2])
-    return across, down
-
-
-def _splats(
-    index: Int[Tensor, "m"], mean: Float[Tensor, "m 2"], side: Float[Tensor, "m 3"], tall: Float[Tensor, "m 3"],
-    log_opacity: Float[Tensor, "m"], depth: Float[Tensor, "m"], eps2d: float,
-) -> Splats:  # fmt: skip
-    """Covariances [[s·s, s·t], [s·t, t·t]] + eps2d I as whitening maps; the determinant by the cross product s × t.
+def _ellipses(
+    side: Float[Tensor, "3 m"], tall: Float[Tensor, "3 m"], log_opacity: Float[Tensor, "m"], eps2d: float
+) -> tuple[Float[Tensor, "3 m"], Float[Tensor, "2 m"]]:
+    """Whitening maps and radii of covariances [[s·s, s·t], [s·t, t·t]] + eps2d I; the determinant by s × t.
 
     The plain difference of products would cancel for needles: in float32 a Gaussian of 500 x 0.5 pixels loses its
     narrow side that way.
     """
-    side_side, tall_tall = (side * side).sum(-1), (tall * tall).sum(-1)
-    cross = torch.linalg.cross(side, tall)
-    determinant = (cross * cross).sum(-1) + eps2d * (side_side + tall_tall) + eps2d**2
+    side_side, tall_tall = side.square().sum(0), tall.square().sum(0)
+    cross = torch.linalg.cross(side, tall, dim=0)
+    determinant = cross.square().sum(0) + eps2d * (side_side + tall_tall) + eps2d**2
     xx, yy = side_side + eps2d, tall_tall + eps2d
     p = xx.rsqrt()
     r = (xx / determinant).sqrt()
-    q = -(side * tall).sum(-1) * p * r * p
+    q = -(side * tall).sum(0) * (p * p * r)
     with torch.no_grad():
         reach = (2 * (log_opacity - math.log(MIN_ALPHA)).clamp_min(0)).sqrt()
-        radius = torch.stack([xx.sqrt(), yy.sqrt()], -1) * reach[:, None] + _RADIUS_SLACK
-    return Splats(index, mean, torch.stack([p, q, r], -1), log_opacity, depth, radius)
+        radius = torch.stack([xx, yy]).sqrt() * reach + _RADIUS_SLACK
+    return torch.stack([p, q, r]), radius
 
 
-def _visible(
-    means: Float[Tensor, "n 3"], shape: list[Float[Tensor, "n 3"]], opacities: Float[Tensor, "n"], lens: Lens
-) -> Int[Tensor, "m"]:
+@torch.no_grad()
+def _visible(world: Gaussians, lens: Lens) -> Int[Tensor, "m"]:
     """Gaussians between near and far that may reach a pixel, from near to far; generous, never too strict."""
-    rotation, shift = lens.cam_from_world[:3, :3].detach(), lens.cam_from_world[:3, 3].detach()
-    x, y, depth = (means @ rotation.T + shift).unbind(-1)
-    kept = (depth > lens.near) & (depth < lens.far) & (opacities >= MIN_ALPHA)
-    height, width = lens.size
-    matrix = lens.intrinsics.detach()
+    rotation, shift = lens.cam_from_world[:3, :3], lens.cam_from_world[:3, 3:]
+    point = torch.addmm(shift, rotation, world.mean)
+    depth = point[2]
+    kept = (depth > lens.near) & (depth < lens.far) & (world.opacity >= MIN_ALPHA)
     low, high = _ratio_limits(lens)
-    steep = torch.maximum(low.abs(), high.abs())
-    variance = sum((row * row).sum(-1) for row in shape)
-    reach = 2 * (opacities / MIN_ALPHA).clamp_min(1).log()
-    for offset, focal, center, most, last in (
-        (x, matrix[0, 0], matrix[0, 2], steep[0], width - 1),
-        (y, matrix[1, 1], matrix[1, 2], steep[1], height - 1),
-    ):
-        pixel = offset / depth * focal + center
-        spread = variance * (focal / depth) ** 2 * (1 + most**2) + lens.eps2d
-        radius = (reach * spread).sqrt() * (1 + 1e-4) + _RADIUS_SLACK
+    steep = 1 + torch.maximum(low.abs(), high.abs()).square()
+    spread = world.shape.square().sum(0) / depth.square()
+    reach = 2 * (world.opacity / MIN_ALPHA).clamp_min(1).log()
+    for axis, last in ((0, lens.size[1] - 1), (1, lens.size[0] - 1)):
+        focal = lens.intrinsics[axis, axis]
+        pixel = point[axis] / depth * focal + lens.intrinsics[axis, 2]
+        radius = (reach * (spread * (focal.square() * steep[axis]) + lens.eps2d)).sqrt() * (1 + 1e-4) + _RADIUS_SLACK
         kept &= (pixel + radius >= 0) & (pixel - radius <= last)
     index = kept.nonzero().squeeze(-1)
-    return index[torch.sort(depth[index], stable=True).indices]
+    return index[_near_to_far(depth[index])]
+
+
+def _near_to_far(depth: Float[Tensor, "m"]) -> Int[Tensor, "m"]:
+    """Stable order. The bits of positive floats sort as whole numbers do, which torch does several times faster."""
+    bits = depth.view(torch.int32) if depth.dtype == torch.float32 else depth
+    return torch.sort(bits, stable=True).indices
 
 
 def _ratio_limits(lens: Lens) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 from worldline.errors import InputError
 from worldline.outputs.render import harmonics
 from worldline.outputs.render.compositing import Tiling, composite
-from worldline.outputs.render.projection import Lens, Splats, project, shape_matrices
+from worldline.outputs.render.projection import Lens, Splats, gaussians, project
 
 Backend = Literal["auto", "torch", "gsplat"]
 
@@ -73,11 +73,11 @@ def rasterize(
     degree = scene.check(sh_degree)
     _check_numbers(size, near, far, eps2d)
     behind = _background(background, means)
-    shape = shape_matrices(scales, rotations)
+    world = gaussians(means, scales, rotations, opacities)
     pictures = []
     for pose, matrix in zip(world_from_cam, intrinsics, strict=True):
         lens = Lens(_inverse(pose), matrix, size, near, far, eps2d)
-        splats = project(means, shape, opacities, lens)
+        splats = project(world, lens)
         features = torch.cat([_seen(scene, splats, pose, degree), splats.depth[:, None]], -1)
         pictures.append(composite(splats, features, Tiling(size, _side(splats))))
     sums = torch.stack(pictures) if pictures else means.new_zeros(0, *size, 5)
@@ -177,12 +177,12 @@ def _inverse(pose: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
 
 def _seen(scene: _Scene, splats: Splats, pose: Tensor, degree: int | None) -> Float[Tensor, "m 3"]:
     """Colours of the Gaussians as the camera sees them."""
-    colors = scene.colors[splats.index]
+    colors = scene.colors.index_select(0, splats.index)
     if degree is None:
         return colors
-    return harmonics.evaluate(colors, scene.means[splats.index] - pose[:3, 3], degree)
+    return harmonics.evaluate(colors, scene.means.index_select(0, splats.index) - pose[:3, 3], degree)
 
 
 def _side(splats: Splats) -> int:
     """Side of the tiles that wastes least: small tiles for small Gaussians."""
-    return 4 if len(splats.radius) == 0 or splats.radius.mean() < 4 else 8
+    return 4 if splats.radius.numel() == 0 or splats.radius.mean() < 4 else 8
