@@ -2,7 +2,7 @@
 
 Models with a memory are measured on streams of a six-camera rig: ``worldline eval street --model driv3r-mini``, models
 that answer queries about videos on films: ``worldline eval dynamic --model d4rt-mini``.
-Benchmarks of videos: :mod:`worldline.cli.eval_video`.
+Benchmarks of videos: :mod:`worldline.cli.eval_video`; rendered views: :mod:`worldline.cli.eval_novel`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from worldline.cli.eval_films import run as run_films
+from worldline.cli.eval_novel import Novel
+from worldline.cli.eval_novel import run as run_novel
 from worldline.cli.eval_video import KINDS as VIDEOS
 from worldline.cli.eval_video import run as run_video
 
@@ -120,11 +122,15 @@ class Sweep(_Models):
 
 def run(argv: list[str]) -> int:
     """Parse the arguments, measure, print a Markdown table."""
-    kinds: dict[str, Callable[..., Any]] = {**dict.fromkeys(SUITES, Worlds), "real": Real, "sweep": Sweep, **VIDEOS}
+    kinds: dict[str, Callable[..., Any]] = {
+        **dict.fromkeys(SUITES, Worlds), "real": Real, "sweep": Sweep, "novel": Novel, **VIDEOS,
+    }  # fmt: skip
     wanted = argv[0] if argv else ""
     arguments = tyro.extras.subcommand_cli_from_dict(kinds, args=argv, prog="worldline eval")
     if wanted in VIDEOS:
         return run_video(arguments, wanted, argv)
+    if isinstance(arguments, Novel):
+        return run_novel(arguments, argv)
     from worldline.cli.common import console
     from worldline.eval.methods import load_models
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float, Float64
 
 from worldline.eval.sequences import GroundTruth
 
@@ -16,20 +16,26 @@ def covisibility(truth: GroundTruth) -> Float64[np.ndarray, "view other"]:
 
     The truth must be that of whole photos at the size of its cameras, as procedural scenes have it.
     """
-    count, height, width = truth.valid.shape
+    count = len(truth.valid)
     shares = np.eye(count)
     for first in range(count):
         points = truth.points[first, ::STRIDE, ::STRIDE][truth.valid[first, ::STRIDE, ::STRIDE]]
         for second in range(count):
             if first == second or len(points) == 0:
                 continue
-            pixels, depth = truth.cameras[second].project(points)
-            x, y = np.rint(np.clip(pixels, -1, max(height, width))).astype(int).T
-            inside = (depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-            met = np.abs(truth.depth[second, y, x] - depth) < SAME_SURFACE * np.abs(depth)
-            shares[first, second] = (inside & met & truth.valid[second, y, x]).mean()
+            shares[first, second] = sees(truth, second, points).mean()
     return shares
+
+
+def sees(truth: GroundTruth, view: int, points: Float[np.ndarray, "*n 3"]) -> Bool[np.ndarray, "*n"]:
+    """Which world points a view sees unhidden: inside its image, and its own surface there is equally far."""
+    height, width = truth.depth.shape[1:]
+    pixels, depth = truth.cameras[view].project(points)
+    x, y = np.moveaxis(np.rint(np.clip(pixels, -1, max(height, width))).astype(int), -1, 0)
+    inside = (depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+    met = np.abs(truth.depth[view, y, x] - depth) < SAME_SURFACE * np.abs(depth)
+    return inside & met & truth.valid[view, y, x]
 
 
 def overlap(truth: GroundTruth) -> float:

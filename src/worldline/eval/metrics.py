@@ -207,6 +207,15 @@ def ssim(
     second: Float[Tensor, "channel height width"],
     data_range: float | None = None,
 ) -> float:
+    """Mean of :func:`ssim_map`."""
+    return float(ssim_map(first, second, data_range).mean())
+
+
+def ssim_map(
+    first: Float[Tensor, "channel height width"],
+    second: Float[Tensor, "channel height width"],
+    data_range: float | None = None,
+) -> Float[Tensor, "channel height width"]:
     """Structural similarity (Wang et al. 2004): Gaussian window of 11 pixels, σ 1.5, K .01 and .03, reflected borders.
 
     ``data_range`` None takes the larger of the two images' value ranges, as the published evaluation does.
@@ -216,15 +225,17 @@ def ssim(
         data_range = float((images.amax((1, 2, 3)) - images.amin((1, 2, 3))).max())
     offset = torch.arange(-5, 6, dtype=torch.float64, device=images.device)
     line = torch.exp(-offset.square() / (2 * 1.5**2))
-    window = (line[:, None] * line[None] / line.sum() ** 2)[None, None]
+    line = line / line.sum()
     x, y = torch.nn.functional.pad(images, (5, 5, 5, 5), mode="reflect")
-    blur = lambda image: torch.nn.functional.conv2d(image[:, None], window)[:, 0]  # noqa: E731
-    mean_x, mean_y = blur(x), blur(y)
-    variance = blur(x * x) - mean_x**2 + blur(y * y) - mean_y**2
-    covariance = blur(x * y) - mean_x * mean_y
+    stack = torch.stack([x, y, x * x, y * y, x * y]).flatten(0, 1)[:, None]
+    rows = torch.nn.functional.conv2d(stack, line.view(1, 1, 11, 1))  # the window is a product of two lines
+    blurred = torch.nn.functional.conv2d(rows, line.view(1, 1, 1, 11))[:, 0].unflatten(0, (5, -1))
+    mean_x, mean_y = blurred[:2]
+    variance = blurred[2] - mean_x**2 + blurred[3] - mean_y**2
+    covariance = blurred[4] - mean_x * mean_y
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    return float((similarity / ((mean_x**2 + mean_y**2 + c1) * (variance + c2))).mean())
+    return similarity / ((mean_x**2 + mean_y**2 + c1) * (variance + c2))
 
 
 def _pairs(views: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,159 @@
+"""All trials of novel views, their means over scenes, and how the methods compare scene by scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+from worldline.eval.novel.figures import NOVEL_FIGURES, definitions_table
+from worldline.eval.report import table, write_report
+from worldline.eval.statistics import mean_cell, mean_interval, rounded
+
+GROUPS = {"novel": "Photos that were held out", "input": "Photos that were shown, rendered again"}
+_COMPARED = ("psnr", "psnr_seen", "ssim", "ssim_seen", "lpips")
+_WITHOUT_INTERVAL = ("coverage", "seen")
+_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class NovelTrial:
+    """One method on one group of photos of one scene: means over the photos."""
+
+    set: str
+    views: int  # photos that were shown
+    scene: str
+    method: str
+    group: str  # "novel" or "input"
+    figures: Mapping[str, float]
+
+
+@dataclass
+class NovelReport:
+    """All trials, in the order in which they were made."""
+
+    about: dict[str, Any]
+    trials: list[NovelTrial] = field(default_factory=list)
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order in which they were measured; the first is compared with the others."""
+        return list(dict.fromkeys(trial.method for trial in self.trials))
+
+    @property
+    def counts(self) -> list[int]:
+        """Numbers of shown photos, ascending."""
+        return sorted({trial.views for trial in self.trials})
+
+    def of(self, method: str, views: int, group: str = "novel") -> dict[str, Mapping[str, float]]:
+        """Figures of a method by scene; the name of the set is part of the scene's where there are several."""
+        several = len({trial.set for trial in self.trials}) > 1
+        return {
+            f"{trial.set} {trial.scene}" if several else trial.scene: trial.figures
+            for trial in self.trials
+            if (trial.method, trial.views, trial.group) == (method, views, group)
+        }
+
+    def means(self) -> list[dict[str, Any]]:
+        """Mean over scenes with its 95 % bootstrap interval, per group, number of views and method."""
+        records = []
+        for group in GROUPS:
+            for views in self.counts:
+                for method in self.methods:
+                    rows = self.of(method, views, group).values()
+                    if not rows:
+                        continue
+                    names = [name for name in NOVEL_FIGURES if any(name in row for row in rows)]
+                    found = {name: mean_interval([row.get(name, nan) for row in rows]) for name in names}
+                    records.append({"group": group, "views": views, "method": method, "scenes": len(rows)} | {
+                        name: [rounded(value) for value in values] for name, values in found.items()
+                    })  # fmt: skip
+        return records
+
+    def comparison(self) -> list[dict[str, Any]]:
+        """The first method minus every other on held-out photos, scene by scene: mean difference and its interval."""
+        return [
+            record
+            for views in self.counts
+            for method in self.methods[1:]
+            for name in _COMPARED
+            if (record := self._compared(views, method, name)) is not None
+        ]
+
+    def _compared(self, views: int, method: str, name: str) -> dict[str, Any] | None:
+        first, other = self.of(self.methods[0], views), self.of(method, views)
+        gaps = [row.get(name, nan) - other[scene].get(name, nan) for scene, row in first.items() if scene in other]
+        gaps = [gap for gap in gaps if not isnan(gap)]
+        if not gaps:
+            return None
+        figure = NOVEL_FIGURES[name]
+        sign = -1 if figure.better == "lower" else 1
+        mean, low, high = (rounded(value, _DIGITS) for value in mean_interval(gaps))
+        better = f"{sum(sign * gap > 0 for gap in gaps)} of {len(gaps)}"
+        return {"views": views, "figure": figure.axis, "against": method, "difference": mean, "low": low, "high": high,
+                "scenes better": better}  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything, down to the single scene."""
+        trials = [
+            {"set": t.set, "views": t.views, "scene": t.scene, "method": t.method, "group": t.group}
+            | {name: rounded(value) for name, value in t.figures.items()}
+            for t in self.trials
+        ]
+        return {**self.about, "means": self.means(), "comparison": self.comparison(), "trials": trials}
+
+    def as_markdown(self, *, with_definitions: bool = True) -> str:
+        """Tables, the command that made them, and the definitions of their columns."""
+        parts = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
+        parts += [self.facts(), "Mean over scenes, 95 % bootstrap interval."]
+        for group, title in GROUPS.items():
+            parts += [f"{title}:", self._table(group)]
+        if comparison := self.comparison():
+            title = f"{self.methods[0]} minus the others on held-out photos, scene by scene:"
+            parts += [title, table(comparison, list(comparison[0]))]
+        if with_definitions:
+            shown = [name for name in NOVEL_FIGURES if any(name in trial.figures for trial in self.trials)]
+            parts += [f"Alignment of all figures: {NOVEL_FIGURES['psnr'].alignment}.", definitions_table(shown)]
+        return "\n\n".join(parts) + "\n"
+
+    def facts(self) -> str:
+        """One paragraph: which scenes, which weights."""
+        about = self.about
+        models = ", ".join(f"{label} (sha256 {str(info['sha256'])[:12]})" for label, info in about["models"].items())
+        scenes = list(dict.fromkeys(trial.scene for trial in self.trials))
+        return (
+            f"{about['suite'].capitalize()}: {len(scenes)} scenes, {scenes[0]} to {scenes[-1]}, never trained on; "
+            f"{about['held out']} photos of {about['size']}x{about['size']} pixels held out per scene, the same for "
+            f"every number of views. Models: {models or 'none'}. LPIPS: {about['lpips'].removeprefix('LPIPS: ')}. "
+            f"PyTorch {about['versions']['torch']}."
+        )
+
+    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
+        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
+
+        Raises:
+            MissingExtraError: a plot is wanted and matplotlib is not installed.
+            OutputError: no permission, full disk.
+        """
+        if not plot:
+            return write_report(self, path)
+        from worldline.eval.novel.plots import draw_report
+
+        return write_report(self, path, draw_report)
+
+    def _table(self, group: str) -> str:
+        lines = []
+        for views in self.counts:
+            for method in self.methods:
+                rows = self.of(method, views, group).values()
+                line: dict[str, Any] = {"views": views, "method": method}
+                for name, figure in NOVEL_FIGURES.items():
+                    values = [row.get(name, nan) for row in rows]
+                    text = f"{mean_interval(values)[0]:.2f}" if name in _WITHOUT_INTERVAL else mean_cell(values)
+                    if text not in (None, "nan"):
+                        line[figure.axis] = text
+                if rows:
+                    lines.append({**line, "scenes": len(rows)})
+        return table(lines, ("views", "method", *(figure.axis for figure in NOVEL_FIGURES.values()), "scenes"))

@@ -1,0 +1,182 @@
+"""Novel views of test scenes: held-out photos beside what models and baselines show at their cameras."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from worldline import worlds
+from worldline.errors import InputError, NoPlaceError
+from worldline.eval.methods import sizes
+from worldline.eval.novel.image_metrics import NO_LPIPS, Distance, image_scores, perceptual_distance
+from worldline.eval.novel.methods import NEAREST, methods_of, shows_of_scene
+from worldline.eval.novel.report import NovelReport, NovelTrial
+from worldline.eval.novel.scenes import Case, HeldOutScene, NovelSpec, get_scene
+from worldline.eval.novel.splats import EPS2D, FIXED_SCALE, NEAR, PIXEL_SHARE, Pictures
+from worldline.eval.suites import about
+from worldline.worlds.sampling import canonical_layout
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from worldline.pipeline import Reconstructor
+
+Say = Callable[[str], None]
+
+SCENES, SIZE = 20, 224
+MAX_SKIPPED = 4  # times as many seeds as scenes are tried
+RE_RENDERED = 2  # shown photos that are rendered as well: the first and the middle one
+
+
+@dataclass(frozen=True)
+class NovelSettings:
+    """Which scenes are measured."""
+
+    layout: str = "rooms"
+    scenes: int = SCENES  # the first test seeds that have enough to hold out
+    counts: tuple[int, ...] = (4, 8)  # numbers of shown photos; the held-out ones are the same for all
+    held_out: int = 2
+    size: int = SIZE  # pixels of the square photos
+    cache: Path | None = None  # folder where rendered scenes are kept
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.scenes <= len(worlds.TEST_SEEDS) // MAX_SKIPPED:
+            raise InputError(f"{self.scenes} test scenes cannot be had.", "Ask for fewer.")
+        if not self.counts or min(self.counts) < 1 or self.held_out < 1:
+            raise InputError("There is nothing to show or nothing to hold out.", "Ask for 1 photo or more of both.")
+
+    def spec(self, seed: int) -> NovelSpec:
+        """The photos of a seed."""
+        return NovelSpec(self.layout, seed, max(self.counts), min(self.counts), self.held_out, self.size)
+
+
+def test_scenes(settings: NovelSettings, say: Say = lambda _: None) -> Iterator[HeldOutScene]:
+    """The first test seeds whose worlds have enough to hold out, as many as asked for.
+
+    Raises:
+        NoPlaceError: none of the seeds that were tried has.
+    """
+    found = 0
+    for seed in worlds.TEST_SEEDS[: MAX_SKIPPED * settings.scenes]:
+        try:
+            scene = get_scene(settings.spec(seed), settings.cache)
+        except NoPlaceError as error:
+            say(f"left out: {error.cause}")
+            continue
+        yield scene
+        found += 1
+        if found == settings.scenes:
+            return
+    if found == 0:
+        raise NoPlaceError("None of the scenes has photos to hold out.", "Ask for fewer views or another layout.")
+
+
+def evaluate_novel(
+    models: Mapping[str, Reconstructor], settings: NovelSettings = NovelSettings(), *, say: Say = lambda _: None,
+    done: Callable[[NovelReport], None] = lambda _: None,
+) -> NovelReport:  # fmt: skip
+    """Measure models and baselines on procedural test scenes; without models the baselines alone.
+
+    Args:
+        models: by label; the first is what the others are compared with. All of one image size, that of the settings.
+        done: gets the report so far after every scene, e.g. to write it: a run that is cut off is not lost.
+
+    Raises:
+        InputError: unknown layout, or models of other sizes.
+        NoPlaceError: no seed has photos to hold out.
+    """
+    canonical_layout(settings.layout)
+    if any(size != settings.size for size in sizes(models)):
+        raise InputError(
+            f"The models see {', '.join(map(str, sizes(models)))} pixels, the photos have {settings.size}.",
+            "Measure models of different sizes one by one.",
+        )
+    report = NovelReport(describe_run(models, settings))
+    started = time.perf_counter()
+    for number, scene in enumerate(test_scenes(settings, say), 1):
+        for count in sorted(settings.counts):
+            report.trials += measure(scene.shown(count), models, settings.layout)
+        report.about["seconds"] = round(time.perf_counter() - started, 1)
+        said = ", ".join(
+            f"{t.method} {t.figures['psnr']:.1f}" for t in report.trials
+            if (t.scene, t.group, t.views) == (scene.name, "novel", min(settings.counts))
+        )  # fmt: skip
+        say(f"{number} of {settings.scenes}, scene {scene.name}, PSNR: {said}")
+        done(report)
+    return report
+
+
+def measure(
+    case: Case, models: Mapping[str, Reconstructor], name: str, distance: Distance | None = None
+) -> list[NovelTrial]:
+    """All methods on one case: the held-out photos (group "novel") and some of the shown ones (group "input")."""
+    groups = {"novel": case.held_out, "input": re_rendered(case.count)}
+    distance = distance or perceptual_distance()
+    trials = []
+    for method, show in methods_of(case, models).items():
+        for group, views in groups.items():
+            if (method, group) != (NEAREST, "input"):  # a shown photo is the nearest to itself
+                figures = score_pictures(case, views, show(views), distance)
+                trials.append(NovelTrial(name, case.count, case.scene.name, method, group, figures))
+    return trials
+
+
+def re_rendered(count: int) -> list[int]:
+    """Rows of the shown photos that are rendered as well."""
+    return sorted({round(place * count / RE_RENDERED) for place in range(min(RE_RENDERED, count))})
+
+
+def score_pictures(
+    case: Case, views: list[int], pictures: Pictures, distance: Distance | None = None
+) -> dict[str, float]:
+    """Figures of pictures at the cameras of some photos, means over the photos (see :mod:`.figures`)."""
+    shown = torch.from_numpy(pictures.color).permute(0, 3, 1, 2)
+    true = torch.from_numpy(case.scene.photos[views]).permute(0, 3, 1, 2).float() / 255
+    seen = np.stack([case.seen(view) for view in views])
+    scores = image_scores(shown, true, torch.from_numpy(seen), distance=distance)
+    names = {"psnr_masked": "psnr_seen", "ssim_masked": "ssim_seen"}
+    figures = {names.get(name, name): value for name, value in scores.items()}
+    return {**figures, "coverage": float(pictures.alpha.mean()), "seen": float(seen.mean())}
+
+
+def novel_psnr(network: nn.Module, scenes: Iterable[HeldOutScene], count: int | None = None) -> dict[str, float]:
+    """Mean figures of held-out photos for a network in training: with its Gaussians, or without with its points.
+
+    Args:
+        network: as :class:`worldline.models.mvdust3r.MVDust3r`; in evaluation mode.
+        scenes: e.g. of :func:`worldline.eval.novel.scenes.get_scene` on validation seeds.
+        count: photos that are shown; None: all that may be.
+    """
+    from worldline.eval.novel.methods import reconstruct
+    from worldline.pipeline import Reconstructor
+
+    model = Reconstructor(network, "in training", str(next(network.parameters()).device))
+    figures = []
+    for scene in scenes:
+        case = scene.shown(count or scene.inputs)
+        shows = shows_of_scene(case, reconstruct(case, model), model.name)
+        figures.append(score_pictures(case, case.held_out, next(iter(shows.values()))(case.held_out)))
+    names = figures[0] if figures else {}
+    return {name: float(np.nanmean([scores.get(name, nan) for scores in figures])) for name in names}
+
+
+def describe_run(models: Mapping[str, Reconstructor], settings: NovelSettings) -> dict[str, Any]:
+    """What a report says about itself."""
+    what = {
+        "suite": f"novel views of {settings.layout}",
+        "scenes": settings.scenes,
+        "first seed": worlds.TEST_SEEDS[0],
+        "views": list(settings.counts),
+        "held out": settings.held_out,
+        "size": settings.size,
+        "renderer": {"eps2d": EPS2D, "near": NEAR, "background": "white", "points": FIXED_SCALE, "pixels": PIXEL_SHARE},
+        "lpips": "AlexNet" if perceptual_distance() else NO_LPIPS,
+    }
+    return about(models, what)
