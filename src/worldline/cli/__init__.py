@@ -13,6 +13,7 @@ VERBS = {
     "stream": "the log of a camera rig -> a 4D scene, step by step: points, poses, what moves",
     "track": "a video -> depth, cameras and the tracks of its points, in 2D and 3D",
     "export": "write a saved scene as GLB, PLY, Gaussians, COLMAP, nerfstudio, TUM, NPZ, depth PNG",
+    "report": "one page about a saved scene: pictures, figures, provenance, as HTML or PNG",
     "models": "list, get, convert, verify and describe weights",
     "worlds": "write procedural data sets with exact ground truth",
     "train": "train a model on procedural worlds",
