@@ -1,0 +1,117 @@
+"""Colours that say when, by which camera and whether it moves; and what the colours of the points mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from html import escape
+
+import numpy as np
+from jaxtyping import UInt8
+
+from worldline.outputs.view.colors import COLORINGS, palette, ramp
+from worldline.outputs.view.stage import Stage
+
+MOVING_COLOR = (255, 96, 32)
+STILL_COLOR = (72, 110, 168)
+UNKNOWN_COLOR = (150, 150, 150)
+_TINT = 0.65  # share of the tint that goes with the photo's lightness
+# well apart from each other, readable on white and on black; after these the palette goes on
+_SENSOR_COLORS = (
+    *((58, 134, 214), (240, 140, 40), (62, 160, 82), (208, 62, 78), (140, 98, 198), (146, 104, 76)),
+    *((222, 118, 186), (64, 190, 196), (188, 182, 48), (112, 122, 134)),
+)
+
+Coloring = Callable[[Stage, int], UInt8[np.ndarray, "n 3"]]
+
+
+def by_time(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
+    """The moment of the view, from the first of the scene (dark) to the last; grey where it has none."""
+    time = stage.scene.views[index].timestamp
+    first, last = (stage.times[0], stage.times[-1]) if stage.times else (0.0, 0.0)
+    if time is None or last <= first:
+        return _plain(stage, index, UNKNOWN_COLOR)
+    red, green, blue = ramp(np.array([(time - first) / (last - first)]))[0].tolist()
+    return _plain(stage, index, (red, green, blue))
+
+
+def by_sensor(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
+    """A colour per camera of the rig."""
+    return _plain(stage, index, sensor_color(stage.scene.views[index].sensor, stage.scene.sensors))
+
+
+def by_motion(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
+    """The photo's lightness, tinted by what moves, what stands still and what is not known."""
+    pixels = stage.pixels(index)
+    light = pixels.colors.astype(np.float32).mean(-1, keepdims=True) / 128
+    if pixels.dynamic is None:
+        tint = np.array(UNKNOWN_COLOR, np.float32)
+    else:
+        tint = np.where(pixels.dynamic[:, None], MOVING_COLOR, STILL_COLOR).astype(np.float32)
+    return (tint * (1 - _TINT + _TINT * light)).clip(0, 255).astype(np.uint8)
+
+
+# name in the panel -> colours: those of colors.py and these
+ALL_COLORINGS: dict[str, Coloring] = COLORINGS | {"time": by_time, "sensor": by_sensor, "moving / still": by_motion}
+
+
+def useful_colorings(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The names of the colourings that say something about one of the stages."""
+    useful = {
+        "time": any(len(stage.times) > 1 for stage in stages),
+        "sensor": any(len(stage.scene.sensors) > 1 for stage in stages),
+        "moving / still": any(view.dynamic is not None for stage in stages for view in stage.scene.views),
+    }
+    return tuple(name for name in ALL_COLORINGS if useful.get(name, True))
+
+
+def sensor_color(sensor: str | None, sensors: Sequence[str]) -> tuple[int, int, int]:
+    """The colour of a camera of the rig; grey for none or an unknown one."""
+    if sensor is None or sensor not in sensors:
+        return UNKNOWN_COLOR
+    number = list(sensors).index(sensor)
+    return _SENSOR_COLORS[number] if number < len(_SENSOR_COLORS) else palette(number)
+
+
+def legend(coloring: str, stage: Stage) -> str:
+    """What the colours mean, as a small piece of HTML; empty where they explain themselves."""
+    if coloring == "confidence":
+        return _bar("least sure", "confidence", "surest")
+    if coloring == "depth":
+        unit = "m" if stage.scene.metric else "units"
+        return _bar(f"{stage.depth_limit:.3g} {unit}", "depth", "0")
+    if coloring == "time" and len(stage.times) > 1:
+        return _bar("0 s", "time", f"{stage.times[-1] - stage.times[0]:.3g} s")
+    if coloring == "sensor":
+        names = stage.scene.sensors
+        return patches((sensor_color(name, names), name) for name in names)
+    if coloring == "moving / still":
+        return patches([(MOVING_COLOR, "moves"), (STILL_COLOR, "stands still"), (UNKNOWN_COLOR, "not known")])
+    return ""
+
+
+def _plain(stage: Stage, index: int, color: tuple[int, int, int]) -> UInt8[np.ndarray, "n 3"]:
+    return np.broadcast_to(np.array(color, np.uint8), (len(stage.pixels(index)), 3))
+
+
+def _bar(low: str, label: str, high: str) -> str:
+    """Ends and name of the ramp, from its dark end to its bright one."""
+    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in ramp(np.linspace(0, 1, 9)).tolist())
+    ends = f"<span>{escape(low)}</span><span>{escape(label)}</span><span>{escape(high)}</span>"
+    return (
+        '<div style="font-size:0.75em;padding:0 0.8em 0.4em"><div style="height:0.7em;border-radius:0.2em;'
+        f'background:linear-gradient(to right, {stops})"></div>'
+        f'<div style="display:flex;justify-content:space-between">{ends}</div></div>'
+    )
+
+
+def patches(entries: Iterable[tuple[tuple[int, int, int], str]]) -> str:
+    """Colours and their meanings as HTML."""
+    return (
+        '<div style="font-size:0.75em;padding:0 0.8em 0.4em;line-height:1.6">'
+        + "".join(
+            '<span style="white-space:nowrap;margin-right:0.8em"><span style="display:inline-block;width:0.7em;'
+            f'height:0.7em;border-radius:0.2em;margin-right:0.3em;background:rgb{color}"></span>{escape(text)}</span>'
+            for color, text in entries
+        )
+        + "</div>"
+    )

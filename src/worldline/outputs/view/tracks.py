@@ -1,0 +1,175 @@
+"""Followed points with their trails, and moving objects as boxes."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from worldline.outputs.view.boxes import arrow, box_at, object_color, object_text
+from worldline.outputs.view.trails import Trails, trail_range, trails_of
+
+if TYPE_CHECKING:
+    import viser
+
+    from worldline.outputs.view.stage import Stage
+    from worldline.outputs.view.state import ViewState
+    from worldline.outputs.view.viewer import Viewer
+    from worldline.types import MovingObject
+
+_HEAD = 3.5  # diameter of a point, in pixels of the photo at the usual depth
+_HIDDEN = 0.6  # of that, where the point is hidden
+_NEWEST, _OLDEST = 2.5, 1.0  # thickness of a trail in pixels
+# corners of the unit box, and which of them its twelve edges join
+_CORNERS = np.array(list(product((-0.5, 0.5), repeat=3)), np.float32)
+_EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
+
+
+class _Moment(NamedTuple):
+    """The nodes of one moment."""
+
+    seen: viser.PointCloudHandle
+    hidden: viser.PointCloudHandle
+    piece: viser.LineSegmentsHandle  # the way from the moment before
+
+
+class TrackLayer:
+    """Draws the tracks: nodes per moment are sent once, playing only shows and hides them."""
+
+    depends = frozenset({"moment", "tracks", "trail", "most_tracks", "sensors"})
+
+    def __init__(self, viewer: Viewer, stage: Stage) -> None:
+        self.viewer, self.stage = viewer, stage
+        self.trails: Trails | None = None
+        self._most = 0
+        self._nodes: list[_Moment] = []
+        self._shown: set[int] = set()  # moments of which something may be visible
+
+    def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
+        """Show the points of the moment and the trails behind them."""
+        if self.stage.scene.tracks is None or not (state.tracks or self._nodes):
+            return
+        if self._most != state.most_tracks:
+            self._send(state.most_tracks)
+        moment = state.moment if state.moment is not None else len(self._nodes) - 1
+        now = self.stage.moment_at(moment) if len(self.stage.times) else moment
+        with self.viewer.server.atomic():
+            self._show(now, state)
+
+    def _show(self, now: int, state: ViewState) -> None:
+        times = self.stage.times or tuple(float(number) for number in range(len(self._nodes)))
+        trail = trail_range(times, now, state.trail) if state.tracks and now >= 0 else range(0)
+        wanted = set(trail) | ({now} if state.tracks and now >= 0 else set())
+        for moment in self._shown | wanted:
+            node = self._nodes[moment]
+            node.seen.visible = node.hidden.visible = moment == now and state.tracks
+            node.piece.visible = moment in trail
+            if moment in trail:
+                age = (times[now] - times[moment]) / max(state.trail, 1e-9)
+                # in steps, so that few messages say so
+                node.piece.thickness = round(2 * (_NEWEST + (_OLDEST - _NEWEST) * age)) / 2
+        self._shown = wanted
+
+    def _send(self, most: int) -> None:
+        """Replace the nodes of all moments."""
+        self._most, self._shown = most, set()
+        for node in self._nodes:
+            for handle in node:
+                handle.remove()
+        self._nodes = []
+        self.trails = trails_of(self.stage.scene, most=most)
+        if self.trails is None:
+            return
+        size = _HEAD * self.stage.spacing
+        for moment in range(self.trails.points.shape[1]):
+            self._nodes.append(self._send_moment(self.trails, moment, size))
+
+    def _send_moment(self, trails: Trails, moment: int, size: float) -> _Moment:
+        scene, path = self.viewer.server.scene, f"{self.stage.prefix}/tracks/{moment}"
+        clouds = []
+        for visible, name, scale in ((True, "seen", 1.0), (False, "hidden", _HIDDEN)):
+            points, colors = trails.heads(moment, visible=visible)
+            clouds.append(
+                scene.add_point_cloud(
+                    f"{path}-{name}",
+                    points=points,
+                    colors=colors,
+                    point_size=scale * size,
+                    point_shape="circle",
+                    precision="float32",
+                    visible=False,
+                )
+            )
+        lines, colors = trails.pieces(moment)
+        piece = scene.add_line_segments(
+            f"{path}-trail", points=lines, colors=colors, thickness=_NEWEST, thickness_units="screen", visible=False
+        )
+        return _Moment(clouds[0], clouds[1], piece)
+
+
+class _Box(NamedTuple):
+    """The nodes of one object; all of them move with the frame."""
+
+    frame: viser.FrameHandle
+    label: viser.LabelHandle
+    arrow: viser.ArrowHandle
+
+
+class BoxLayer:
+    """Draws moving objects as boxes with their number, speed and an arrow to where they will be in a second."""
+
+    depends = frozenset({"moment", "objects", "sensors"})
+
+    def __init__(self, viewer: Viewer, stage: Stage) -> None:
+        self.viewer, self.stage = viewer, stage
+        self._boxes: dict[int, _Box] = {}
+
+    def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
+        """Put the boxes where the objects are at the moment; without a moment none is drawn."""
+        objects, stage = self.stage.scene.objects, self.stage
+        now = -1 if state.moment is None or not stage.times else stage.moment_at(state.moment)
+        for key in [key for key in self._boxes if key >= len(objects)]:
+            self._boxes.pop(key).frame.remove()
+        with self.viewer.server.atomic():
+            for number, thing in enumerate(objects):
+                place = box_at(thing, stage.times[now]) if now >= 0 and state.objects else None
+                unseen = state.sensors is not None and thing.sensors and not state.sensors & set(thing.sensors)
+                if place is None or unseen:
+                    if number in self._boxes:
+                        self._boxes[number].frame.visible = False
+                    continue
+                box = self._boxes.get(number) or self._add(number, thing)
+                line = arrow(thing, place)
+                box.frame.position = place.center
+                box.frame.visible = True
+                box.label.text = object_text(thing, place, metric=stage.scene.metric)
+                box.arrow.visible = line is not None
+                if line is not None:
+                    box.arrow.points = line[None].astype(np.float32)
+
+    def _add(self, number: int, thing: MovingObject) -> _Box:
+        scene, path = self.viewer.server.scene, f"{self.stage.prefix}/objects/{number}"
+        color, size = object_color(thing.id), float(np.cbrt(np.prod(np.maximum(thing.size, 1e-3))))
+        frame = scene.add_frame(path, show_axes=False)
+        scene.add_line_segments(
+            f"{path}/edges", points=box_edges(thing.size), colors=color, thickness=2.0, thickness_units="screen"
+        )
+        top = np.array(self.stage.up) * 0.5 * float(np.abs(self.stage.up) @ thing.size)
+        label = scene.add_label(f"{path}/label", "", position=top, anchor="bottom-center", font_screen_scale=0.8)
+        line = scene.add_arrows(
+            f"{path}/arrow",
+            points=np.zeros((1, 2, 3), np.float32),
+            colors=color,
+            shaft_radius=0.03 * size,
+            head_radius=0.08 * size,
+            head_length=0.2 * size,
+        )
+        self._boxes[number] = _Box(frame, label, line)
+        return self._boxes[number]
+
+
+def box_edges(size: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "12 2 3"]:
+    """The edges of a box about the origin."""
+    return (_CORNERS * size)[_EDGES].astype(np.float32)

@@ -1,0 +1,240 @@
+"""Timeline, clock, thinning, tracks and boxes of the viewer, without a browser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import synthetic_scene
+from worldline.errors import InputError
+from worldline.outputs.view.boxes import arrow, box_at, object_text
+from worldline.outputs.view.clock import MODES, Clock, is_shown, timeline_of
+from worldline.outputs.view.thinning import RESIDENT, drawn_of, split, thinning
+from worldline.outputs.view.trails import drawn_tracks, trail_range, trails_of
+from worldline.types import MovingObject, Tracks
+
+TICKS = (10.0, 10.5, 11.0, 11.5)
+
+
+def clock(times: tuple[float, ...] = TICKS, **options: object) -> Clock:
+    timeline = timeline_of([times])
+    assert timeline is not None
+    return Clock(timeline, **options)  # type: ignore[arg-type]
+
+
+def test_photos_without_times_have_no_timeline() -> None:
+    assert timeline_of([(), ()]) is None
+
+
+def test_one_scene_has_its_own_moments() -> None:
+    timeline = timeline_of([TICKS])
+    assert timeline is not None
+    np.testing.assert_allclose(timeline.seconds, (0, 0.5, 1.0, 1.5))
+    np.testing.assert_array_equal(timeline.moments[0], (0, 1, 2, 3))
+    assert timeline.nearest(10.99) == 1 and timeline.nearest(0.0) == 0 and timeline.nearest(99.0) == 3
+
+
+def test_recordings_of_the_same_time_share_their_clock() -> None:
+    timeline = timeline_of([(10.0, 11.0, 12.0), (11.0, 11.5), ()])
+    assert timeline is not None
+    np.testing.assert_allclose(timeline.seconds, (0, 1, 1.5, 2))
+    np.testing.assert_array_equal(timeline.moments[0], (0, 1, 1, 2))
+    np.testing.assert_array_equal(timeline.moments[1], (-1, 0, 1, 1))
+    assert len(timeline.moments[2]) == 0
+
+
+def test_recordings_of_different_days_begin_together() -> None:
+    timeline = timeline_of([(0.0, 1.0), (5000.0, 5001.0)])
+    assert timeline is not None
+    np.testing.assert_allclose(timeline.seconds, (0, 1))
+    np.testing.assert_array_equal(timeline.moments[1], (0, 1))
+
+
+def test_playing_is_real_time_and_loops() -> None:
+    playing = clock()
+    playing.play()
+    assert not playing.advance(0.4) and playing.advance(0.2) and playing.tick == 1
+    playing.speed = 4.0
+    assert playing.advance(0.2) and playing.tick == 2  # 0.6 + 0.8 s
+    assert playing.advance(0.1) and playing.tick == 3
+    assert playing.advance(0.1) and playing.tick == 0  # the last moment lasts half a second too
+
+
+def test_without_loop_the_clock_stops_at_the_end_and_play_begins_anew() -> None:
+    playing = clock(loop=False)
+    playing.play()
+    assert playing.advance(100.0) and playing.tick == 3 and not playing.playing
+    assert not playing.advance(1.0)
+    playing.play()
+    assert playing.tick == 0 and playing.playing
+
+
+def test_a_single_moment_does_not_play() -> None:
+    lone = clock((3.0,))
+    lone.play()
+    assert not lone.playing and not lone.advance(5.0)
+
+
+def test_long_pauses_of_the_recording_are_cut_short() -> None:
+    playing = clock((0.0, 0.1, 0.2, 3600.0))
+    np.testing.assert_allclose(playing.timeline.play_at, (0, 0.1, 0.2, 2.2))
+
+
+def test_a_grown_timeline_keeps_the_moment() -> None:
+    growing = clock()
+    growing.seek(2)
+    longer = timeline_of([(10.5, 11.0, 11.5, 12.0, 12.5)])  # the oldest was given up
+    assert longer is not None
+    growing.extend(longer)
+    assert growing.tick == 1
+
+
+@given(
+    st.lists(st.floats(0, 1e5), min_size=2, max_size=12, unique=True),
+    st.lists(st.floats(0, 20), min_size=1, max_size=30),
+)
+def test_the_clock_stays_within_the_timeline(times: list[float], steps: list[float]) -> None:
+    timeline = timeline_of([sorted(times)])
+    assert timeline is not None
+    playing = Clock(timeline)
+    playing.play()
+    for elapsed in steps:
+        before = playing.tick
+        assert playing.advance(elapsed) == (playing.tick != before)
+        assert 0 <= playing.tick < len(timeline)
+
+
+@pytest.mark.parametrize(
+    ("mode", "still", "moving"),
+    [
+        ("still", "111", "010"),
+        ("moment", "010", "010"),
+        ("until", "110", "010"),
+        ("all", "111", "111"),
+    ],
+)
+def test_what_is_shown_at_the_middle_of_three_moments(mode: str, still: str, moving: str) -> None:
+    for moves, expected in ((False, still), (True, moving)):
+        assert "".join(str(int(is_shown(mode, m, 1, moving=moves))) for m in range(3)) == expected
+
+
+def test_points_of_no_known_time_are_always_shown() -> None:
+    assert all(is_shown(mode, None, 5, moving=moves) for mode in MODES for moves in (True, False))
+    with pytest.raises(InputError, match="Choose one of still, moment"):
+        is_shown("never", 0, 0, moving=False)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 900), st.integers(0, 300), st.integers(-1, 5)), min_size=1, max_size=20),
+    st.integers(1, 4000),
+    st.sampled_from(sorted(MODES)),
+)
+def test_no_moment_exceeds_the_budget(views: list[tuple[int, int, int]], budget: int, mode: str) -> None:
+    counts, moments = np.array([view[:2] for view in views]), np.array([view[2] for view in views])
+    drawn = drawn_of(counts, thinning(counts, moments, mode, budget))
+    assert drawn.sum() <= RESIDENT * budget
+    for now in range(6):
+        seen = sum(
+            drawn[index, part]
+            for index, moment in enumerate(moments.tolist())
+            for part in (0, 1)
+            if is_shown(mode, moment if moment >= 0 else None, now, moving=bool(part))
+        )
+        assert seen <= budget
+
+
+def test_a_budget_that_suffices_thins_nothing() -> None:
+    counts, moments = np.array([[100, 20], [80, 50], [60, 0]]), np.array([0, 1, 1])
+    assert thinning(counts, moments, "moment", 190) == 1.0  # 80 + 50 + 60 at moment 1
+    assert thinning(counts, moments, "still", 290) == 1.0  # 240 + 50
+    assert thinning(counts, moments, "until", 290) == 1.0
+    assert thinning(counts, moments, None, 155) == 0.5
+
+
+def test_splitting_keeps_the_order_and_takes_the_unknown_as_still() -> None:
+    rows = np.array([4, 0, 2])
+    still, moving = split(np.array([True, False, False, True, True]), rows)
+    np.testing.assert_array_equal(still, [2])
+    np.testing.assert_array_equal(moving, [4, 0])
+    still, moving = split(None, rows)
+    np.testing.assert_array_equal(still, rows)
+    assert not len(moving)
+
+
+def test_a_box_moves_between_the_instants_at_which_it_is_known() -> None:
+    thing = MovingObject(
+        id=7,
+        timestamps=np.array([1.0, 2.0]),
+        centers=np.array([[0, 0, 0], [2, 0, 4]], np.float32),
+        velocities=np.array([[2, 0, 4], [4, 0, 4]], np.float32),
+        size=np.array([1, 1, 1], np.float32),
+    )
+    state = box_at(thing, 1.5)
+    assert state is not None
+    np.testing.assert_allclose(state.center, (1, 0, 2))
+    np.testing.assert_allclose(state.velocity, (3, 0, 4))
+    assert state.speed == 5.0 and object_text(thing, state, metric=True) == "#7  5.0 m/s"
+    line = arrow(thing, state)
+    assert line is not None
+    np.testing.assert_allclose(line[1], (3, 0, 4))
+    assert box_at(thing, 0.9) is None and box_at(thing, 2.1) is None
+    assert box_at(thing, 2.0) is not None
+    resting = replace(thing, velocities=np.zeros((2, 3), np.float32))
+    assert arrow(resting, box_at(resting, 1.5)) is None  # type: ignore[arg-type]
+
+
+def test_tracks_by_moments() -> None:
+    scene = synthetic_scene.make_scene(gaussians=False)
+    trails = trails_of(scene)
+    assert trails is not None
+    assert scene.tracks is not None
+    for moment in range(4):
+        seen, _ = trails.heads(moment, visible=True)
+        hidden, _ = trails.heads(moment, visible=False)
+        np.testing.assert_array_equal(seen, scene.tracks.points[scene.tracks.visible[:, moment], moment])
+        assert len(seen) + len(hidden) == 5
+    lines, colors = trails.pieces(2)
+    np.testing.assert_array_equal(lines, scene.tracks.points[:, 1:3])
+    assert colors.shape == (5, 2, 3) and not len(trails.pieces(0)[0])
+
+
+def test_of_several_views_of_a_moment_the_one_that_sees_the_point_counts() -> None:
+    scene = synthetic_scene.make_scene(gaussians=False)
+    views = tuple(replace(view, timestamp=float(index // 2)) for index, view in enumerate(scene.views))
+    points = np.arange(24, dtype=np.float32).reshape(2, 4, 3)
+    points[1, 3] = np.nan
+    visible = np.array([[0, 1, 1, 0], [0, 0, 0, 1]], bool)
+    tracks = Tracks(points, np.ones((2, 4, 2), np.float32), visible)
+    trails = trails_of(replace(scene, views=views, tracks=tracks))
+    assert trails is not None
+    np.testing.assert_array_equal(trails.points[0], points[0, [1, 2]])
+    np.testing.assert_array_equal(trails.points[1], points[1, [0, 2]])
+    np.testing.assert_array_equal(trails.visible, [[True, True], [False, False]])
+
+
+def test_tracks_are_limited_and_say_so() -> None:
+    scene = synthetic_scene.make_scene(gaussians=False)
+    trails = trails_of(scene, most=2)
+    assert trails is not None and len(trails) == 2 == drawn_tracks(scene, 2)
+    assert trails_of(replace(scene, tracks=None)) is None
+
+
+def test_hidden_points_are_fainter() -> None:
+    scene = synthetic_scene.make_scene(gaussians=False)
+    trails = trails_of(scene)
+    assert trails is not None
+    moment = int(np.argmax((trails.visible.any(0)) & (~trails.visible).any(0)))
+    _, bright = trails.heads(moment, visible=True)
+    _, faint = trails.heads(moment, visible=False)
+    assert np.ptp(bright.astype(int), axis=1).min() > np.ptp(faint.astype(int), axis=1).max()
+
+
+def test_a_trail_is_what_lies_within_its_seconds() -> None:
+    assert trail_range(TICKS, 3, 1.0) == range(2, 4)  # from 10.5 s on
+    assert trail_range(TICKS, 3, 0.0) == range(4, 4)
+    assert trail_range(TICKS, 1, 60.0) == range(1, 2)
+    assert trail_range(TICKS, 0, 60.0) == range(1, 1)
