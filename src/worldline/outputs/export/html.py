@@ -24,13 +24,14 @@ from worldline.errors import InputError
 from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.export.web_pictures import atlas_of
 from worldline.outputs.export.web_points import Block, PackedPoints, pack_points, pack_within
+from worldline.outputs.view.trails import trails_of
 from worldline.outputs.view.viewpoint import home, look_at, up_direction
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera, MovingObject
 
 MAX_BYTES = 8_000_000  # what a mail server takes
 _FRUSTUM_SHARE = 0.07  # length of a frustum as a share of the scene's median depth
-_MOST_TRACK_POINTS = 40_000
+_MOST_TRACK_POINTS = 40_000  # 0.5 MB
 _HOME_SIZE, _HOME_POINTS = (720, 1280), 50_000  # picture that the overview is composed for, from so many points
 _NO_CAMERA = Camera(np.eye(3), np.eye(4), 1, 1)
 _Extras = tuple[dict[str, Any] | None, dict[int, dict[str, Any]], dict[str, Any] | None]  # atlas, tiles, tracks
@@ -62,7 +63,8 @@ def write_html(
 
 def scene_page(scene: Scene, *, title: str | None = None, max_bytes: int = MAX_BYTES) -> str:
     """The page that :func:`write_html` writes, as text; equal scenes have equal pages."""
-    title = title or f"A scene of {len(scene.views):,} photo{'s' if len(scene.views) != 1 else ''}"
+    count, noun = len(scene.views), "frame" if len(scene.times) > 1 else "photo"
+    title = title or f"A scene of {count:,} {noun}{'s' if count != 1 else ''}"
     extras = (*atlas_of(scene), _tracks(scene))
     total = sum(int(view.mask.sum()) for view in scene.views)
     empty = _page(scene, pack_points(scene, 0.0, total), extras, title)
@@ -96,10 +98,10 @@ def _part(name: str) -> str:
 def _facts(scene: Scene, packed: PackedPoints) -> str:
     points = f"{packed.count:,} points"
     if packed.count < packed.total:
-        points = f"{packed.count:,} of {packed.total:,} points, evenly chosen"
-    cameras = f"{len(scene.sensors)} cameras, " if len(scene.sensors) > 1 else ""
-    moments = f"{len(scene.times)} moments, " if len(scene.times) > 1 else ""
-    return f"{points}; {cameras}{moments}{len(scene.views):,} photos"
+        points = f"{packed.count:,} of {packed.total:,} points (evenly chosen)"
+    cameras = f"{len(scene.sensors)} cameras" if len(scene.sensors) > 1 else ""
+    seconds = f"{scene.times[-1] - scene.times[0]:.3g} s in {len(scene.times)} moments" if len(scene.times) > 1 else ""
+    return ", ".join(filter(None, [points, cameras, seconds]))
 
 
 def _caption(scene: Scene) -> str:
@@ -200,20 +202,14 @@ def _object(thing: MovingObject, times: tuple[float, ...]) -> dict[str, Any]:
 
 
 def _tracks(scene: Scene) -> dict[str, Any] | None:
-    """Places of the tracks at each moment, [track, moment, 3] float32 with NaN where nothing is seen."""
-    times = scene.times
-    if scene.tracks is None or len(times) < 2 or not len(scene.tracks.points):
+    """The tracks at each moment, [track, moment, 4] float32: place (NaN: not known) and 1 where it is seen, else 0."""
+    moments = len(scene.times)
+    trails = trails_of(scene, most=max(1, _MOST_TRACK_POINTS // max(moments, 1))) if moments > 1 else None
+    if trails is None:
         return None
-    count = len(scene.tracks.points)
-    chosen = np.unique(np.linspace(0, count - 1, max(1, min(count, _MOST_TRACK_POINTS // len(times)))).astype(int))
-    points: Float32[np.ndarray, "track moment 3"] = np.full((len(chosen), len(times), 3), np.nan, np.float32)
-    for index, view in enumerate(scene.views):
-        if view.timestamp is not None:
-            seen = scene.tracks.visible[chosen, index]
-            points[seen, times.index(view.timestamp)] = scene.tracks.points[chosen, index][seen]
-    colors = np.full((len(chosen), 3), 128) if scene.tracks.colors is None else scene.tracks.colors[chosen]
-    data = zlib.compress(points.astype("<f4").tobytes(), 7)
-    return {"points": base64.b64encode(data).decode(), "colors": colors.tolist(), "total": count}
+    places = np.where(trails.known[..., None], trails.points, np.nan)
+    values = np.concatenate([places, trails.visible[..., None]], axis=-1).astype("<f4")
+    return {"points": base64.b64encode(zlib.compress(values.tobytes(), 7)).decode(), "colors": trails.colors.tolist()}
 
 
 def _median(view: SceneView) -> float:

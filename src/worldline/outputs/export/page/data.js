@@ -57,11 +57,12 @@ function segmentsOf(scene, tracks) { // kind -> [from, to, colour, first moment,
     before[view.sensor] = center;
   }
   const moments = scene.times.length;
-  for (let t = 0; tracks && t < tracks.length / 3 / moments; t++) {
-    const at = (m) => add([...tracks.subarray(3 * (t * moments + m), 3 * (t * moments + m) + 3)], scene.middle, -1);
+  for (let t = 0; tracks && t < scene.tracks.colors.length; t++) {
+    const at = (m) => [...tracks.subarray(4 * (t * moments + m), 4 * (t * moments + m) + 4)]; // x, y, z, seen
     for (let m = 1; m < moments; m++) {
-      const [a, b] = [at(m - 1), at(m)];
-      if (!isNaN(a[0] + b[0])) trails.push([a, b, scene.tracks.colors[t], [m, m + scene.trail]]);
+      const [a, b] = [at(m - 1), at(m)], paint = a[3] * b[3] ? scene.tracks.colors[t] : [170, 170, 170];
+      const ends = [a, b].map((end) => add(end.slice(0, 3), scene.middle, -1));
+      if (!isNaN(a[0] + b[0])) trails.push([...ends, paint, [m, m + scene.trail]]);
     }
   }
   for (const { size, at } of scene.objects) for (const [moment, ...place] of at) {

@@ -8,11 +8,12 @@ const SHADERS = {
       tint = paint.rgb;
     }`, `in vec3 tint; void main() {
       vec2 p = gl_PointCoord - .5; if (dot(p, p) > .25) discard; color = vec4(tint, 1); }`],
-  lines: [`in vec3 a, b; in vec3 paint; in vec2 span; uniform mat4 clip; uniform vec2 window; uniform float now, near;
+  lines: [`in vec3 a, b; in vec3 paint; in vec2 span; uniform mat4 clip; uniform vec3 eye; uniform vec2 window; uniform float now, near, shy;
     out vec3 tint;
     void main() { // a segment is a thin quad
       vec4 p = clip * vec4(a, 1), q = clip * vec4(b, 1);
-      bool hidden = max(p.w, q.w) < near || now >= 0. && (now < span.x || now > span.y);
+      bool hidden = max(p.w, q.w) < near || now >= 0. && (now < span.x || now > span.y)
+        || min(distance(a, eye), distance(b, eye)) < shy; // a camera that one looks through
       if (p.w < near) p = mix(p, q, (near - p.w) / (q.w - p.w));
       if (q.w < near) q = mix(q, p, (near - q.w) / (p.w - q.w));
       vec2 along = normalize((q.xy / q.w - p.xy / p.w) * window + 1e-6);
@@ -21,12 +22,14 @@ const SHADERS = {
       gl_Position = hidden ? vec4(2, 2, 2, 1) : end;
       tint = paint;
     }`, `in vec3 tint; void main() { color = vec4(tint, 1); }`],
-  pictures: [`in vec3 corner, right, down; in vec2 tile; in vec2 span; uniform mat4 clip; uniform vec2 tiles; uniform float now;
+  pictures: [`in vec3 corner, right, down; in vec2 tile; in vec2 span; uniform mat4 clip; uniform vec3 eye; uniform vec2 tiles;
+    uniform float now, shy;
     out vec2 at;
     void main() {
       vec2 uv = vec2(gl_VertexID & 1, gl_VertexID >> 1);
       gl_Position = clip * vec4(corner + uv.x * right + uv.y * down, 1);
-      if (now >= 0. && (now < span.x || now > span.y)) gl_Position = vec4(2, 2, 2, 1);
+      bool hidden = now >= 0. && (now < span.x || now > span.y) || distance(corner + .5 * (right + down), eye) < shy;
+      if (hidden) gl_Position = vec4(2, 2, 2, 1);
       at = (tile + mix(vec2(.02), vec2(.98), uv)) / tiles;
     }`, `in vec2 at; uniform sampler2D atlas; void main() { color = texture(atlas, at); }`],
 };

@@ -56,6 +56,7 @@
     gl.enable(gl.DEPTH_TEST);
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const grain = +$("size").value * scene.spread * lens.k[0] * scaleOf() * ratio, now = show === "all" ? -1 : moment;
+    const shy = 1.6 * scene.frustum, from = add(eye, scene.middle, -1);
     points.use({ clip, least: +$("confidence").value });
     gl.bindVertexArray(cloud);
     for (const view of scene.views) {
@@ -66,12 +67,13 @@
       gl.drawArrays(gl.POINTS, first, last - first);
     }
     for (const kind of kinds.filter((each) => each.count && $(each.name).checked)) {
-      lines.use({ clip, near, window: [canvas.width / ratio, canvas.height / ratio], now: kind.name === "objects" ? moment : now });
+      const through = { shy: kind.name === "cameras" ? shy : 0, now: kind.name === "objects" ? moment : now };
+      lines.use({ clip, near, eye: from, window: [canvas.clientWidth, canvas.clientHeight], ...through });
       gl.bindVertexArray(kind.state);
       gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, kind.count);
     }
     if (scene.atlas && $("cameras").checked) {
-      pictures.use({ clip, now, tiles: scene.atlas.tiles });
+      pictures.use({ clip, now, shy, eye: from, tiles: scene.atlas.tiles });
       gl.bindVertexArray(albums);
       gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, framed.length);
     }
@@ -86,7 +88,6 @@
     [eye, axes, lens] = [view.center, view.axes, view];
     target = add(eye, axes[2], view.depth);
     $("photo").value = index;
-    if (index >= 0) $("cameras").checked = false; // its own picture would be in the way
     if (view.moment != null) $("time").value = moment = view.moment;
     redraw();
   }
@@ -173,7 +174,8 @@
     clockwork = clockwork ? clearInterval(clockwork) || 0 : setInterval(() => setMoment((moment + 1) % scene.times.length), scene.tick);
   };
   for (const id of ["size", "confidence", "cameras", "tracks", "objects", "dark", "show"]) $(id).oninput = redraw;
-  $("photo").oninput = () => { $("cameras").checked = $("photo").value < 0; lookFrom(+$("photo").value); };
+  $("photo").oninput = () => lookFrom(+$("photo").value);
+  $("controls").open = canvas.clientWidth > 600;
   scene.views.forEach((view, i) => { if (view.posed) $("photo").add(new Option(view.name, i)); });
   $("time").max = scene.times.length - 1;
   $("time-row").hidden = $("show-row").hidden = scene.times.length < 2;
@@ -186,5 +188,6 @@
   lookFrom(wish.has("photo") ? +wish.get("photo") : -1);
   if (wish.has("moment")) setMoment(+wish.get("moment"));
   draw();
+  document.body.dataset.ready = "drawn";
   window.worldline = { scene, places, paint, lookFrom, setMoment, view: () => ({ eye, axes, target, k: lens.k }) };
 })().catch((error) => { $("trouble").textContent = error.message; $("trouble").style.display = "block"; throw error; });
