@@ -12,6 +12,7 @@ VERBS = {
     "reconstruct": "photos or a video -> a 3D scene (points, cameras), in one forward pass",
     "stream": "the log of a camera rig -> a 4D scene, step by step: points, poses, what moves",
     "track": "a video -> depth, cameras and the tracks of its points, in 2D and 3D",
+    "view": "look at a scene in the browser: points, cameras, Gaussians, tracks, time",
     "export": "write a saved scene as GLB, PLY, Gaussians, COLMAP, nerfstudio, TUM, NPZ, depth PNG",
     "report": "one page about a saved scene: pictures, figures, provenance, as HTML or PNG",
     "models": "list, get, convert, verify and describe weights",

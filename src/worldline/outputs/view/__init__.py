@@ -40,6 +40,7 @@ def open_viewer(
         InputError: no scene, a scene without views, or no port is free.
         MissingExtraError: viser is not installed.
     """
+    from worldline.outputs.view.compare import arrange
     from worldline.outputs.view.stage import Stage
     from worldline.outputs.view.viewer import Viewer
 
@@ -54,4 +55,5 @@ def open_viewer(
         Stage(scene, f"/{chr(ord('a') + index)}", name)
         for index, (scene, name) in enumerate(zip(scenes, names, strict=True))
     ]
+    arrange(stages)
     return Viewer(stages, host=host, port=port, state=state)

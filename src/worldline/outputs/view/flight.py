@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.outputs.view.viewpoint import quaternion
+from worldline.outputs.view.viewpoint import orbit_up
 
 if TYPE_CHECKING:
     import viser
@@ -20,45 +20,50 @@ _lock = threading.Lock()
 
 
 def fly(
-    client: viser.ClientHandle, world_from_cam: Float64[np.ndarray, "4 4"], fov: float, *, seconds: float = 0.5
+    client: viser.ClientHandle,
+    world_from_cam: Float64[np.ndarray, "4 4"],
+    fov: float,
+    *,
+    up: Float64[np.ndarray, "3"],
+    look_distance: float,
+    seconds: float = 0.5,
 ) -> None:
-    """Move the camera of ``client`` to a pose (OpenCV axes, viewer's world) and vertical field of view (radians).
+    """Move the camera of a tab to a pose. Blocks until it has arrived, or until another flight of the tab begins.
 
-    Blocks until it has arrived, or until another flight of the same client begins.
+    Args:
+        client: the tab.
+        world_from_cam: where to, OpenCV axes, in the viewer's world.
+        fov: vertical field of view on arrival, radians.
+        up: up in the viewer's world; the camera orbits about it afterwards, as far as the pose allows.
+        look_distance: distance of the point in front of the camera that it orbits about afterwards.
+        seconds: how long it takes.
     """
-    from scipy.spatial.transform import Rotation, Slerp
+    from viser.transforms import SO3
 
     token = object()
     with _lock:
         _flights[client.client_id] = token
     camera = client.camera
     start_position, start_fov = np.array(camera.position), camera.fov
-    look_distance = float(np.linalg.norm(np.asarray(camera.look_at) - start_position)) or 1.0
-    turns = Rotation.from_quat(np.stack([np.roll(camera.wxyz, -1), np.roll(quaternion(world_from_cam[:3, :3]), -1)]))
-    slerp = Slerp([0.0, 1.0], turns)
+    start_distance = float(np.linalg.norm(np.asarray(camera.look_at) - start_position)) or look_distance
+    start_rotation = SO3(np.array(camera.wxyz)).as_matrix()
+    turn = SO3.from_matrix(start_rotation.T @ world_from_cam[:3, :3]).log()
     steps = max(1, round(seconds * _STEPS_PER_SECOND))
     for step in range(1, steps + 1):
         if _flights.get(client.client_id) is not token:
             return
         share = step / steps
         share = share * share * (3 - 2 * share)  # slow at both ends
-        rotation = slerp(share).as_matrix()
+        rotation = start_rotation @ SO3.exp(share * turn).as_matrix() if step < steps else world_from_cam[:3, :3]
         position = (1 - share) * start_position + share * world_from_cam[:3, 3]
-        set_camera(client, position, rotation, (1 - share) * start_fov + share * fov, look_distance)
+        distance = (1 - share) * start_distance + share * look_distance
+        with client.atomic():
+            camera.up_direction = orbit_up(rotation, up)
+            camera.position = position
+            camera.look_at = position + distance * rotation[:, 2]
+            camera.fov = (1 - share) * start_fov + share * fov
+        client.flush()
         time.sleep(seconds / steps)
-
-
-def set_camera(
-    client: viser.ClientHandle,
-    position: Float64[np.ndarray, "3"],
-    rotation: Float64[np.ndarray, "3 3"],
-    fov: float,
-    look_distance: float,
-) -> None:
-    """Put the camera of ``client`` somewhere at once; it turns about the point ``look_distance`` in front of it."""
-    with client.atomic():
-        # the camera's own up, so that it is exactly the pose asked for, roll included
-        client.camera.up_direction = -rotation[:, 1]
-        client.camera.position = position
-        client.camera.look_at = position + look_distance * rotation[:, 2]
-        client.camera.fov = fov
+    with _lock:
+        if _flights.get(client.client_id) is token:
+            del _flights[client.client_id]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from worldline.outputs.view.colors import palette
 from worldline.outputs.view.selection import VIEW_FIELDS, shown_views
@@ -18,28 +18,43 @@ if TYPE_CHECKING:
     from worldline.outputs.view.state import ViewState
     from worldline.outputs.view.viewer import Viewer
 
+NEARBY = "nearby"  # requested when the camera of a tab enters or leaves a frustum
 _THUMBNAIL = 96  # pixels of its longer side
 
 
 class Frusta:
     """Draws one frustum per view."""
 
-    depends = VIEW_FIELDS | {"frusta", "frustum_size"}
+    depends = VIEW_FIELDS | {"frusta", "frustum_size", NEARBY}
 
     def __init__(self, viewer: Viewer, stage: Stage) -> None:
         self.viewer = viewer
         self.stage = stage
         self._handles: dict[int, viser.CameraFrustumHandle] = {}
+        poses = [stage.to_world(view.camera.world_from_cam) for view in stage.scene.views]
+        self._centers = np.stack([pose[:3, 3] for pose in poses])
+        self._inside: frozenset[int] = frozenset()  # views in whose frustum a tab's camera is
+        viewer.on_camera(self._note_cameras)
 
     def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
         """Show the frusta of the views that are shown, at the chosen size."""
         visible = shown_views(self.stage, state) & state.frusta
+        visible[list(self._inside)] = False  # its photo would hide everything
         for index in range(len(self.stage)):
             if visible[index] and index not in self._handles:
                 self._handles[index] = self._add(index)
             if index in self._handles:
                 self._handles[index].scale = self.base_size * state.frustum_size
                 self._handles[index].visible = bool(visible[index])
+
+    def _note_cameras(self, positions: Float64[np.ndarray, "tab 3"]) -> None:
+        """Find the frusta that stand around the camera of a tab, which has just flown there."""
+        reach = self.base_size * self.viewer.store.now.frustum_size
+        apart = np.linalg.norm(self._centers[:, None] - positions, axis=-1)
+        inside = frozenset(np.flatnonzero((apart < reach).any(axis=1)).tolist())
+        if inside != self._inside:
+            self._inside = inside
+            self.viewer.request(NEARBY)
 
     @property
     def base_size(self) -> float:

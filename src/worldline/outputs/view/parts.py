@@ -36,11 +36,25 @@ class Panel(Protocol):
 # module:class below this package; drawn in this order
 LAYERS = (
     "cloud:Cloud",
+    "splats:Splats",
     "frusta:Frusta",
+    "tracks:TrackLayer",
+    "tracks:BoxLayer",
 )
 
 # module:class below this package; shown in this order
-PANELS = ("panels:PointsPanel", "panels:CamerasPanel")
+PANELS = (
+    "timeline:TimelinePanel",
+    "panels:PointsPanel",
+    "motion:LegendPanel",
+    "motion:MotionPanel",
+    "compare:ComparePanel",
+    "sensors:SensorsPanel",
+    "panels:CamerasPanel",
+    "measure:MeasurePanel",
+    "panels:PagePanel",
+    "panels:AboutPanel",
+)
 
 
 def load(name: str) -> type:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
+from worldline.outputs.view.clock import is_shown
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import ViewState
 
 # fields of the state that decide what passes; a layer of points depends on them
-VIEW_FIELDS = frozenset({"moment", "sensors"})
+VIEW_FIELDS = frozenset({"moment", "timing", "sensors"})
 PIXEL_FIELDS = frozenset({"confidence", "depth", "motion"})
 
 
 def shown_views(stage: Stage, state: ViewState) -> Bool[np.ndarray, "view"]:
-    """For each view whether it is drawn: of the chosen moment and of a chosen sensor."""
+    """For each view whether its camera is drawn: of the chosen moments and of a chosen sensor."""
     shown = np.ones(len(stage), bool)
     if state.moment is not None and len(stage.times):
-        shown &= stage.moments == min(state.moment, len(stage.times) - 1)
+        now = stage.moment_at(state.moment)
+        mode = "moment" if state.timing == "still" else state.timing  # a camera is a thing that moves
+        shown = np.array(
+            [is_shown(mode, m if m >= 0 else None, now, moving=False) for m in stage.moments.tolist()], bool
+        )
     if state.sensors is not None:
         shown &= np.array([view.sensor is None or view.sensor in state.sensors for view in stage.scene.views], bool)
     return shown

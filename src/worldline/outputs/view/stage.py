@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int32, UInt8
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from worldline.outputs.view.viewpoint import quaternion, up_direction
 from worldline.scene import Scene
 
-_SAMPLE = 4096  # pixels per view from which percentiles are estimated
+_SAMPLE = 200_000  # pixels of the scene from which percentiles are estimated
+_CACHE_BYTES = 768 * 2**20  # of views that are kept in memory; the least recently drawn go first
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,12 @@ class Pixels:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays."""
+        arrays = (self.points, self.colors, self.confidence, self.depth, self.dynamic, self.index)
+        return sum(each.nbytes for each in arrays if each is not None)
 
 
 class Stage:
@@ -55,7 +65,9 @@ class Stage:
         self.name = name
         self.position = np.zeros(3) if position is None else np.asarray(position, np.float64)
         self.rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
-        self._pixels: dict[int, Pixels] = {}
+        self.ids = list(range(len(scene.views)))  # of the views; they keep theirs when others come or go
+        self._pixels: dict[int, Pixels] = {}  # by the id of the view
+        self._ticks: Int64[np.ndarray, "tick"] | None = None  # moment of each tick of the timeline
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -75,9 +87,36 @@ class Stage:
     def pixels(self, index: int) -> Pixels:
         """The valid pixels of view ``index``, shuffled by a fixed permutation; read once."""
         with self._lock:
-            if index not in self._pixels:
-                self._pixels[index] = _read_pixels(self.scene, index)
-            return self._pixels[index]
+            key = self.ids[index]
+            if key not in self._pixels:
+                self._pixels[key] = _read_pixels(self.scene, index)
+            return self._pixels[key]
+
+    def set_ticks(self, moments: Int64[np.ndarray, "tick"]) -> None:
+        """Say which moment each tick of the viewer's timeline means; -1: before the first."""
+        self._ticks = moments
+
+    def moment_at(self, tick: int) -> int:
+        """The index into :attr:`times` that a tick of the timeline means; -1 before the first."""
+        ticks = self._ticks
+        if ticks is None or not len(ticks):
+            return min(tick, len(self.times) - 1)
+        return int(ticks[min(tick, len(ticks) - 1)])
+
+    def replace_views(self, scene: Scene, ids: Sequence[int]) -> None:
+        """Take another scene of which views are added or left out; to be called by the thread that draws.
+
+        Lengths that steer sliders and sizes stay as they were, so that nothing jumps while a scene grows.
+
+        Args:
+            ids: of each view of it: that of an earlier view, or a new one.
+        """
+        with self._lock:
+            self.scene, self.ids = scene, list(ids)
+            kept = set(ids)
+            self._pixels = {key: value for key, value in self._pixels.items() if key in kept}
+            for name in ("times", "moments", "sample", "confidences"):
+                self.__dict__.pop(name, None)
 
     @cached_property
     def times(self) -> tuple[float, ...]:
@@ -91,38 +130,31 @@ class Stage:
         return np.array([where.get(view.timestamp, -1) for view in self.scene.views], np.int32)  # type: ignore[arg-type]
 
     @cached_property
-    def confidences(self) -> Float32[np.ndarray, "n"]:
-        """Confidences of an even sample of the valid pixels, ascending: percentiles are read off."""
-        sampled = [self.pixels(index).confidence[:_SAMPLE] for index in range(len(self))]
-        return np.sort(np.concatenate([np.zeros(0, np.float32), *sampled]))
+    def sample(self) -> Sample:
+        """An even grid of the valid pixels of all views, small enough to be read at once."""
+        return _read_sample(self.scene)
 
     @cached_property
-    def depths(self) -> Float32[np.ndarray, "n"]:
-        """Depths of an even sample of the valid pixels, ascending."""
-        sampled = [self.pixels(index).depth[:_SAMPLE] for index in range(len(self))]
-        return np.sort(np.concatenate([np.zeros(0, np.float32), *sampled]))
+    def confidences(self) -> Float32[np.ndarray, "n"]:
+        """Confidences of the sample, ascending: percentiles are read off."""
+        return np.sort(self.sample.confidence)
 
     @cached_property
     def depth_limit(self) -> float:
         """End of the depth slider: nearly all pixels are nearer, and a few far ones do not stretch the slider."""
-        if not len(self.depths):
-            return 1.0
-        return float(np.quantile(self.depths, 0.99)) or 1.0
+        depths = self.sample.depth
+        return float(np.quantile(depths, 0.99)) or 1.0 if len(depths) else 1.0
 
     @cached_property
     def extent(self) -> float:
         """A length that suits the scene, in its unit: the median depth of its pixels."""
-        return float(np.median(self.depths)) or 1.0 if len(self.depths) else 1.0
+        return float(np.median(self.sample.depth)) or 1.0 if len(self.sample.depth) else 1.0
 
     @cached_property
     def spacing(self) -> float:
         """Distance of neighbouring points in the scene's unit: the footprint of a pixel at its depth, in the median."""
-        footprints = [
-            np.median(self.pixels(index).depth[:_SAMPLE]) / view.model_camera.intrinsics[0, 0]
-            for index, view in enumerate(self.scene.views)
-            if len(self.pixels(index))
-        ]
-        return float(np.median(footprints)) if footprints else self.extent / 100
+        focal = np.median([view.model_camera.intrinsics[0, 0] for view in self.scene.views])
+        return self.extent / float(focal)
 
     @cached_property
     def up(self) -> Float64[np.ndarray, "3"]:
@@ -134,6 +166,24 @@ class Stage:
         if percentile <= 0 or not len(self.confidences):
             return -np.inf
         return float(np.quantile(self.confidences, min(percentile, 100.0) / 100))
+
+
+class Sample(NamedTuple):
+    """Some valid pixels of a scene."""
+
+    points: Float32[np.ndarray, "n 3"]
+    confidence: Float32[np.ndarray, "n"]
+    depth: Float32[np.ndarray, "n"]
+
+
+def _read_sample(scene: Scene) -> Sample:
+    step = max(1, math.ceil(math.sqrt(sum(view.mask.size for view in scene.views) / _SAMPLE)))
+    start, parts = step // 2, []
+    for view in scene.views:
+        grid = (slice(start, None, step), slice(start, None, step))
+        valid = view.mask[grid]
+        parts.append((view.points[grid][valid], view.confidence[grid][valid], view.depth[grid][valid]))
+    return Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def _read_pixels(scene: Scene, index: int) -> Pixels:

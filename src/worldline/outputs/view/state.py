@@ -27,10 +27,16 @@ class ViewState:
     # cameras
     frusta: bool = True
     frustum_size: float = 1.0  # times the size that suits the scene
-    # time and sensors (moments are indices into Stage.times; None: all moments together)
+    # time and sensors (moments are ticks of the timeline, see Stage.moment_at; None: all moments together)
     moment: int | None = None
+    timing: str = "all"  # which moments are drawn at a moment, a name in clock.MODES
     sensors: frozenset[str] | None = None  # sensors whose views are drawn; None: all of them
     motion: str = "all"  # "all", "static" or "dynamic"; see Scene.point_cloud
+    # tracks and moving objects
+    tracks: bool = True
+    trail: float = 1.0  # seconds of the past that tracks draw behind them
+    most_tracks: int = 1000  # tracks drawn at most, per stage
+    objects: bool = True
     # page
     background: str = "white"  # "white" or "black"
 

@@ -8,16 +8,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float64
+
 from worldline.outputs.view import parts, server
+from worldline.outputs.view.compare import start_of
 from worldline.outputs.view.flight import fly
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
-from worldline.outputs.view.viewpoint import fov_to_contain, home
+from worldline.outputs.view.viewpoint import Viewpoint, fov_to_contain, home, look_at
 
 if TYPE_CHECKING:
     import viser
 
 _log = logging.getLogger(__name__)
+BACKGROUNDS = {"white": (255, 255, 255), "black": (20, 20, 20)}  # as the page's light and dark theme paint them
 
 
 class Viewer:
@@ -27,6 +32,8 @@ class Viewer:
         server: the viser server; nodes of a stage lie below its ``prefix``.
         stages: the scenes, in order.
         store: the state, shared by all tabs.
+        up: up in the world of the nodes, a unit vector.
+        start: where the camera of a new tab is.
         layers: what draws, in order; :attr:`parts.LAYERS` for each stage.
         failures: errors of the drawing thread, which goes on after each.
     """
@@ -42,13 +49,21 @@ class Viewer:
         self._wake = threading.Condition()
         self._busy = True
         self._closed = threading.Event()
+        self._errands: list[Callable[[], None]] = []
+        self._stop_listeners: list[Callable[[], None]] = []
+        self._camera_listeners: list[Callable[[Float64[np.ndarray, "tab 3"]], None]] = []
         self.server: viser.ViserServer = server.start(host, port, "worldline")
-        self.layers: list[parts.Layer] = []
+        self.up = self.stages[0].rotation @ self.stages[0].up
+        self.start = self._find_start()
         self._set_stage()
         self.panels = [parts.load(name)(self) for name in parts.PANELS]
         for panel in self.panels:
             panel.build(self.server.gui)
+        self.layers: list[parts.Layer] = [
+            parts.load(name)(self, stage) for stage in self.stages for name in parts.LAYERS
+        ]
         self.store.subscribe(self._note)
+        self.server.on_client_connect(self._welcome)
         self._painter = threading.Thread(target=self._paint, name="worldline-view", daemon=True)
         self._painter.start()
 
@@ -68,6 +83,8 @@ class Viewer:
         if self._closed.is_set():
             return
         self._closed.set()
+        for listener in self._stop_listeners:
+            listener()
         with self._wake:
             self._wake.notify_all()
         self._painter.join(timeout=5)
@@ -91,11 +108,20 @@ class Viewer:
 
     def fly_to_view(self, client: viser.ClientHandle, stage: Stage, index: int) -> None:
         """Bring the camera of one tab to the camera of a view; the window then shows all of its photo."""
-        camera = stage.scene.views[index].model_camera
-        fly(client, stage.to_world(camera.world_from_cam), fov_to_contain(camera, client.camera.aspect))
+        view = stage.scene.views[index]
+        camera, depths = view.model_camera, view.depth[view.mask]
+        fly(
+            client,
+            stage.to_world(camera.world_from_cam),
+            fov_to_contain(camera, client.camera.aspect),
+            up=self.up,
+            look_distance=float(np.median(depths)) if len(depths) else stage.extent,
+        )
 
     def fly_home(self, client: viser.ClientHandle) -> None:
         """Bring the camera of one tab back to where it started."""
+        distance = float(np.linalg.norm(self.start.look_at - self.start.position))
+        fly(client, look_at(self.start), self.start.fov, up=self.up, look_distance=distance)
 
     def count_points(self, stage: Stage, drawn: int, total: int) -> None:
         """Layers of points say how many they draw, and how many there are to draw."""
@@ -108,30 +134,81 @@ class Viewer:
         """Call ``listener(drawn, total)`` whenever the number of points changes."""
         self._count_listeners.append(listener)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._closed.is_set()
+
+    def on_stop(self, listener: Callable[[], None]) -> None:
+        """Call ``listener()`` when the viewer is stopped."""
+        self._stop_listeners.append(listener)
+
+    def on_camera(self, listener: Callable[[Float64[np.ndarray, "tab 3"]], None]) -> None:
+        """Call ``listener(positions)`` with the cameras of all tabs, in the viewer's world, when one has moved."""
+        self._camera_listeners.append(listener)
+
+    def request(self, *names: str) -> None:
+        """Have the drawing thread refresh the layers that depend on ``names``, fields of the state or others."""
+        with self._wake:
+            self._pending |= set(names)
+            self._wake.notify_all()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the state has changed since the drawing thread began with it: what can wait should."""
+        return bool(self._pending)
+
+    def redraw(self, change: Callable[[], None] = lambda: None) -> None:
+        """Have the drawing thread call ``change``, then draw everything anew: for stages that change themselves."""
+        with self._wake:
+            self._errands.append(change)
+            self._pending |= {each.name for each in fields(ViewState)}
+            self._wake.notify_all()
+
     def _set_stage(self) -> None:
         """Nodes of the stages, and the camera that a new tab starts with."""
         for stage in self.stages:
             self.server.scene.add_frame(stage.prefix, show_axes=False, position=stage.position, wxyz=stage.wxyz)
-        first = self.stages[0]
-        up = first.rotation @ first.up
-        self.server.scene.set_up_direction(up)
-        start = home(first.scene.views[0].model_camera, first.extent, first.up)
-        camera = self.server.initial_camera
-        camera.position = first.position + first.rotation @ start.position
-        camera.look_at = first.position + first.rotation @ start.look_at
-        camera.up = up
-        camera.fov = start.fov
-        camera.near = 1e-3 * first.extent
-        camera.far = 1e3 * first.extent
+        self.server.scene.set_up_direction(self.up)
+        camera, extent = self.server.initial_camera, self.stages[0].extent
+        camera.position, camera.look_at = self.start.position, self.start.look_at
+        camera.up, camera.fov = self.start.up, self.start.fov
+        camera.near, camera.far = 1e-3 * extent, 1e3 * extent
+        self._set_background(self.store.now)
 
-    def _note(self, _: ViewState, changed: frozenset[str]) -> None:
-        with self._wake:
-            self._pending |= changed
-            self._wake.notify_all()
+    def _find_start(self) -> Viewpoint:
+        """Behind the first camera of the first stage, in the world of the nodes; several stages are all in sight."""
+        if len(self.stages) > 1:
+            return start_of(self.stages)
+        stage = self.stages[0]
+        found = home(stage.scene.views[0].model_camera, stage.sample.points, stage.up)
+        turn, shift = stage.rotation, stage.position
+        return Viewpoint(turn @ found.position + shift, turn @ found.look_at + shift, self.up, found.fov)
+
+    def _set_background(self, state: ViewState) -> None:
+        """Light or dark page, without the buttons that lead out of this machine."""
+        self.server.gui.configure_theme(
+            dark_mode=state.background == "black", show_logo=False, show_share_button=False, control_width="medium"
+        )
+
+    def _welcome(self, client: viser.ClientHandle) -> None:
+        """Follow the camera of a new tab."""
+
+        def moved(_: viser.CameraHandle) -> None:
+            positions = np.array([each.camera.position for each in self.server.get_clients().values()])
+            for listener in self._camera_listeners:
+                listener(positions.reshape(-1, 3))
+
+        client.camera.on_update(moved)
+        moved(client.camera)
+
+    def _note(self, state: ViewState, changed: frozenset[str]) -> None:
+        if "background" in changed:
+            self._set_background(state)
+        self.request(*changed)
 
     def _paint(self) -> None:
         """Draw the newest state; states that come and go meanwhile are skipped, so sliders stay live."""
-        self.layers = [parts.load(name)(self, stage) for stage in self.stages for name in parts.LAYERS]
         while True:
             with self._wake:
                 self._busy = False
@@ -141,7 +218,10 @@ class Viewer:
                     return
                 changed, state = frozenset(self._pending), self.store.now
                 self._pending.clear()
+                errands, self._errands = self._errands, []
                 self._busy = True
+            for errand in errands:
+                errand()
             for layer in self.layers:
                 if layer.depends & changed:
                     self._refresh(layer, state, changed)

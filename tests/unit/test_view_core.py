@@ -1,0 +1,282 @@
+"""The viewer without a browser: state, thinning, camera mathematics, transport, who is answered."""
+
+from __future__ import annotations
+
+import io
+import socket
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import synthetic_scene
+from worldline.errors import InputError
+from worldline.outputs.view import open_viewer
+from worldline.outputs.view.downloads import export_file, file_name
+from worldline.outputs.view.information import count_text, describe, plain
+from worldline.outputs.view.selection import kept_pixels
+from worldline.outputs.view.server import free_port, is_local, is_stranger
+from worldline.outputs.view.splats import covariances, transport_unit
+from worldline.outputs.view.stage import Stage
+from worldline.outputs.view.state import Store, ViewState
+from worldline.outputs.view.viewpoint import (
+    Viewpoint,
+    fov_to_contain,
+    home,
+    horizontal_fov,
+    look_at,
+    orbit_up,
+    quaternion,
+    up_direction,
+    vertical_fov,
+)
+from worldline.types import Camera
+
+
+@pytest.fixture(scope="module")
+def stage() -> Stage:
+    return Stage(synthetic_scene.make_scene(), "/a", "scene")
+
+
+def test_the_store_tells_what_changed_and_only_that() -> None:
+    store, heard = Store(), []
+    store.subscribe(lambda state, changed: heard.append((state.confidence, changed)))
+    store.change(confidence=20.0, frusta=True)  # frusta is True already
+    store.change(confidence=20.0)
+    assert heard == [(20.0, {"confidence"})]
+    with pytest.raises(TypeError):
+        store.change(confidense=1.0)
+
+
+def test_every_beginning_of_the_pixels_is_an_even_and_repeatable_sample(stage: Stage) -> None:
+    pixels = stage.pixels(0)
+    assert np.array_equal(np.sort(pixels.index), np.flatnonzero(stage.scene.views[0].mask))
+    again = Stage(stage.scene, "/a", "again").pixels(0)
+    assert np.array_equal(pixels.index, again.index) and np.array_equal(pixels.points, again.points)
+    height, width = stage.scene.views[0].mask.shape
+    rows, columns = np.divmod(pixels.index[:1600], width)
+    blocks = np.bincount(4 * (rows * 4 // height) + columns * 4 // width, minlength=16)
+    assert blocks.min() > 60 and blocks.max() < 140  # 100 each; six standard deviations are 60
+
+
+def test_pixels_belong_together(stage: Stage) -> None:
+    view, pixels = stage.scene.views[1], stage.pixels(1)
+    assert np.array_equal(pixels.points, view.points.reshape(-1, 3)[pixels.index])
+    assert np.array_equal(pixels.colors, view.image.reshape(-1, 3)[pixels.index])
+    assert np.array_equal(pixels.depth, view.depth.ravel()[pixels.index])
+
+
+def test_confidence_is_a_percentile_of_the_whole_scene(stage: Stage) -> None:
+    counts = [sum(len(kept_pixels(stage, ViewState(confidence=c), i)) for i in range(len(stage))) for c in (0, 40, 90)]
+    assert counts[0] == sum(int(view.mask.sum()) for view in stage.scene.views)
+    assert counts[1] == pytest.approx(0.6 * counts[0], rel=0.02)
+    assert counts[2] == pytest.approx(0.1 * counts[0], rel=0.05)
+    rows = kept_pixels(stage, ViewState(confidence=90.0), 0)
+    left_out = np.setdiff1d(np.arange(len(stage.pixels(0))), rows)
+    assert stage.pixels(0).confidence[rows].min() >= stage.pixels(0).confidence[left_out].max()
+
+
+def test_depth_is_cut_at_both_ends_and_the_right_end_is_no_limit(stage: Stage) -> None:
+    limit, depth = stage.depth_limit, stage.pixels(0).depth
+    kept = kept_pixels(stage, ViewState(depth=(0.9, 0.95)), 0)
+    assert 0 < len(kept) < len(depth)
+    assert depth[kept].min() >= 0.9 * limit and depth[kept].max() <= 0.95 * limit
+    assert len(kept_pixels(stage, ViewState(depth=(0.0, 1.0)), 0)) == len(depth)
+
+
+def test_motion_of_unknown_pixels_counts_as_still(stage: Stage) -> None:
+    moving = stage.scene.views[0].depth > 4
+    view = replace(stage.scene.views[0], dynamic=moving)
+    known = Stage(replace(stage.scene, views=(view, *stage.scene.views[1:]), tracks=None), "/a", "known")
+    assert len(kept_pixels(known, ViewState(motion="dynamic"), 0)) == int((moving & view.mask).sum())
+    assert len(kept_pixels(known, ViewState(motion="dynamic"), 1)) == 0
+    assert len(kept_pixels(known, ViewState(motion="static"), 1)) == int(stage.scene.views[1].mask.sum())
+
+
+def turn(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Rotation about an axis (Rodrigues)."""
+    x, y, z = axis / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 0.3, 2.0, np.pi - 1e-7, np.pi])
+def test_quaternions_are_those_of_half_the_angle(angle: float) -> None:
+    axis = np.array([0.48, -0.6, 0.64])
+    expected = np.array([np.cos(angle / 2), *(np.sin(angle / 2) * axis)])
+    found = quaternion(turn(axis, angle))
+    assert min(np.abs(found - expected).max(), np.abs(found + expected).max()) < 1e-7
+
+
+def test_up_is_level_where_photographers_look_down_from_all_sides() -> None:
+    centers = [(3 * np.cos(a), -1.5, 3 * np.sin(a)) for a in np.linspace(0, 2.5, 6)]  # y points down
+    poses = [synthetic_scene.look_at(center, (0.0, 0.0, 0.0)) for center in centers]
+    assert up_direction(poses) @ [0, -1, 0] > np.cos(np.deg2rad(3))
+    mean = -np.mean([pose[:3, 1] for pose in poses], axis=0)
+    assert mean / np.linalg.norm(mean) @ [0, -1, 0] < np.cos(np.deg2rad(10))  # the plain mean is not
+
+
+def test_up_of_one_camera_is_its_own() -> None:
+    assert np.allclose(up_direction([np.eye(4)]), [0, -1, 0])
+
+
+def test_the_window_contains_the_photo() -> None:
+    camera = Camera(np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]), np.eye(4), 240, 320)
+    assert fov_to_contain(camera, 2.0) == pytest.approx(vertical_fov(camera))  # wider than the photo
+    tall = fov_to_contain(camera, 0.5)
+    assert 2 * np.arctan(np.tan(tall / 2) * 0.5) == pytest.approx(horizontal_fov(camera))
+
+
+def test_a_viewpoint_looks_at_its_target_and_is_level() -> None:
+    up = np.array([0.0, -1.0, 0.0])
+    pose = look_at(Viewpoint(np.array([1.0, -2.0, 3.0]), np.array([0.0, 0.5, 4.0]), up, 1.0))
+    assert np.allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3)) and np.linalg.det(pose[:3, :3]) > 0
+    toward = np.array([-1.0, 2.5, 1.0])
+    assert np.allclose(pose[:3, 2], toward / np.linalg.norm(toward))
+    assert pose[:3, 0] @ up == pytest.approx(0, abs=1e-12) and -pose[:3, 1] @ up > 0
+
+
+def test_orbiting_keeps_the_roll_of_a_pose() -> None:
+    up = np.array([0.0, -1.0, 0.0])
+    rolled = turn(np.array([0.2, 0.3, 1.0]), 0.4)
+    axis = orbit_up(rolled, up)
+    assert axis @ rolled[:, 0] == pytest.approx(0, abs=1e-12)  # so up, seen by the camera, is straight up
+    assert axis @ up > 0.9
+    upside_down = turn(np.array([0.0, 0.0, 1.0]), np.pi)
+    assert np.allclose(orbit_up(upside_down, up), -upside_down[:, 1])
+
+
+def test_home_steps_back_unless_something_stands_in_the_way(stage: Stage) -> None:
+    camera, up = stage.scene.views[0].model_camera, stage.up
+    free = home(camera, stage.sample.points, up)
+    assert (free.position - camera.center) @ camera.world_from_cam[:3, 2] < -1
+    x, y = np.meshgrid(np.linspace(-3, 3, 60), np.linspace(-3, 3, 60))
+    wall = np.stack([x, y, np.full_like(x, -0.3)], axis=-1).reshape(-1, 3)  # behind the camera
+    closed = home(camera, np.concatenate([stage.sample.points, wall]).astype(np.float32), up)
+    assert (closed.position - camera.center) @ camera.world_from_cam[:3, 2] >= -0.3
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 300.0])
+def test_gaussians_of_every_size_survive_half_floats(size: float) -> None:
+    random = np.random.default_rng(0)
+    scales = (size * np.exp(random.uniform(-2, 0, (50, 3)))).astype(np.float32)
+    rotations = synthetic_scene.unit(random.normal(size=(50, 4))).astype(np.float32)
+    unit = transport_unit(scales)
+    sent = covariances(scales / unit, rotations).astype(np.float16).astype(np.float64) * unit**2
+    found = np.sort(np.linalg.eigvalsh(sent), axis=-1)
+    assert np.allclose(found, np.sort(scales.astype(np.float64) ** 2, axis=-1), rtol=0.06)
+
+
+def test_covariances_turn_with_their_quaternion() -> None:
+    half = np.sqrt(0.5)  # a quarter turn about z takes x to y
+    found = covariances(np.array([[2.0, 1.0, 0.5]], np.float32), np.array([[half, 0, 0, half]], np.float32))
+    assert np.allclose(found[0], np.diag([1.0, 4.0, 0.25]), atol=1e-6)
+
+
+def test_texts_of_a_scene_neither_format_nor_load_anything() -> None:
+    bad = "![x](http://example.com/a.png) <img src=http://example.com> **b**"
+    assert not set("<>[]()!*") & set(plain(bad))
+    scene = replace(synthetic_scene.make_scene(), warnings=(bad,))
+    text = describe(Stage(scene, "/a", "scene"))
+    assert "http://example" not in text and "Apache" in text
+
+
+def test_counts_are_stated() -> None:
+    assert count_text(1_000_000, 4_816_896).replace("\u202f", " ") == "1 000 000 of 4 816 896 points"
+
+
+def test_exports_are_one_file_each() -> None:
+    scene = synthetic_scene.make_scene()
+    name, content = export_file(scene, "my room/1", "glb")
+    assert name == "my_room_1.glb" and content[:4] == b"glTF"
+    name, content = export_file(scene, "room", "colmap")
+    assert name == "room_colmap.zip"
+    assert "colmap/sparse/0/cameras.bin" in zipfile.ZipFile(io.BytesIO(content)).namelist()
+    assert file_name("///") == "scene"
+
+
+def test_a_busy_port_is_passed_over() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        busy = other.getsockname()[1]
+        assert busy < free_port("127.0.0.1", busy) < busy + 100
+    with pytest.raises(InputError, match="cannot listen"):
+        free_port("192.0.2.1", 8080)
+    with pytest.raises(InputError, match="no port 70000"):
+        free_port("127.0.0.1", 70000)
+
+
+def test_who_reaches_an_address() -> None:
+    assert is_local("127.0.0.1") and is_local("localhost") and is_local("::1")
+    assert not is_local("0.0.0.0") and not is_local("example.com") and not is_local("")
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "origin", "stranger"),
+    [
+        ("127.0.0.1", "127.0.0.1:8080", None, False),
+        ("127.0.0.1", "localhost:8080", "http://localhost:8080", False),
+        ("127.0.0.1", "[::1]:8080", "http://[::1]:8080", False),
+        ("127.0.0.1", "127.0.0.1:8080", "https://example.com", True),  # a page of theirs connects to us
+        ("127.0.0.1", "127.0.0.1:8080", "http://127.0.0.1:9000", True),  # so does another program's
+        ("127.0.0.1", "127.0.0.1:8080", "null", True),
+        ("127.0.0.1", "example.com:8080", "http://example.com:8080", True),  # a name that points here
+        ("127.0.0.1", None, None, True),
+        ("0.0.0.0", "workstation:8080", "http://workstation:8080", False),  # who asked for the network gets it
+        ("0.0.0.0", "workstation:8080", "https://example.com", True),
+    ],
+)
+def test_strangers(host: str, asked: str | None, origin: str | None, stranger: bool) -> None:
+    assert is_stranger(host, asked, origin) is stranger
+
+
+def test_no_scene_is_a_mistake() -> None:
+    with pytest.raises(InputError, match="no scene"):
+        open_viewer([])
+    with pytest.raises(InputError, match="2 names"):
+        open_viewer([synthetic_scene.make_scene()], names=["a", "b"])
+
+
+class TestServer:
+    """A running viewer, asked over HTTP."""
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def url() -> Iterator[str]:
+        pytest.importorskip("viser")
+        viewer = open_viewer([synthetic_scene.make_scene()], port=0)
+        viewer.settle()
+        assert not viewer.failures
+        yield viewer.url
+        viewer.stop()
+        viewer.stop()  # twice is once
+
+    @staticmethod
+    def ask(url: str, **headers: str) -> int:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def test_page_is_served_to_this_machine(self, url: str) -> None:
+        assert url.startswith("http://127.0.0.1:") and self.ask(url) == 200
+
+    def test_pages_of_others_are_refused(self, url: str) -> None:
+        assert self.ask(url, Host="example.com") == 403
+        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+        key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        assert self.ask(url, Origin="https://example.com", **upgrade, **key) == 403
+
+    def test_sharing_is_not_offered(self) -> None:
+        pytest.importorskip("viser")
+        viewer = open_viewer([synthetic_scene.make_scene()], port=0)
+        try:
+            assert viewer.server.request_share_url() is None and viewer.server._share_tunnel is None
+        finally:
+            viewer.stop()
