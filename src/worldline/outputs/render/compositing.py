@@ -30,6 +30,7 @@ class Tiling:
     size: tuple[int, int]  # of the image: (height, width), pixels
     side: int  # of a tile, pixels
     depth: int = 16  # Gaussians of a tile composited at once
+    slots: int = 1 << 16  # (tile, Gaussian) pairs made ready at once
     elements: int = 1 << 16  # pixels x Gaussians evaluated at once
     pairs: int = 1 << 20  # (tile, Gaussian) pairs sorted at once
 
@@ -45,13 +46,21 @@ class Tiling:
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Several tiles, a few Gaussians each: what compositing them gave."""
+class _Group:
+    """The next few Gaussians of many tiles, before any pixel is looked at."""
 
-    tiles: Int[Tensor, "t"]
-    rows: Int[Tensor, "t k"]  # of the table of Gaussians
-    table: Float[Tensor, "t k c"]  # those rows
-    offset: tuple[Float[Tensor, "t k"], Float[Tensor, "t k"]]  # from the mean to the middle of the tile
+    tiles: Int[Tensor, "g"]
+    rows: Int[Tensor, "g k"]  # of the table of Gaussians
+    held: Float[Tensor, "g k c"]  # those rows
+    offset: tuple[Float[Tensor, "g k"], Float[Tensor, "g k"]]  # from the mean to the middle of the tile
+    coefficients: Float[Tensor, "g k 6"]  # of the exponent
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A part of a group that fits the processor's cache: what compositing it gave."""
+
+    part: slice  # of the group
     alpha: Float[Tensor, "t k p"]  # 0 where the Gaussian is left out
     clear: Float[Tensor, "t k p"]  # 1 - alpha, before Gaussians behind the end of a pixel were left out
     weight: Float[Tensor, "t k p"]
@@ -73,70 +82,92 @@ class _Composite(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         table, radius, tiling = inputs
         sums = table.new_zeros(tiling.tiles, tiling.side**2, table.shape[-1] - _GEOMETRY)
-        for block in _walk(table, radius, tiling):
-            sums[block.tiles] += block.weight.transpose(1, 2) @ block.table[..., _GEOMETRY:]
+        for group, blocks in _walk(table, radius, tiling):
+            for block in blocks:
+                added = block.weight.transpose(1, 2) @ group.held[block.part, :, _GEOMETRY:]
+                sums.index_add_(0, group.tiles[block.part], added)
         ctx.save_for_backward(table, radius, sums)
         ctx.tiling = tiling
         return _image(sums, tiling)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         table, radius, sums = ctx.saved_tensors
-        tiling: Tiling = ctx.tiling
-        wanted = _tiles(gradients[0], tiling)  # t p c
-        rest = (wanted * sums).sum(-1)  # what Gaussians farther than those seen so far add to the loss, to first order
-        shares = torch.zeros_like(table)
-        monomials = _monomials(tiling.side, table).T.contiguous()
-        capped = bool((table[:, 5] > math.log(MAX_ALPHA)).any())
-        for block in _walk(table, radius, tiling):
-            here = wanted[block.tiles]
-            gain = block.table[..., _GEOMETRY:] @ here.transpose(1, 2).contiguous()  # of a weight of one
+        with torch.autocast(table.device.type, enabled=False):
+            return _gradient(table, radius, sums, gradients[0], ctx.tiling), None, None
+
+
+def _gradient(
+    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], sums: Float[Tensor, "t p f"],
+    gradient: Float[Tensor, "height width f"], tiling: Tiling,
+) -> Float[Tensor, "m c"]:  # fmt: skip
+    """Of the loss with respect to the table, walking once more from front to back."""
+    wanted = _tiles(gradient, tiling)
+    rest = (wanted * sums).sum(-1)  # what Gaussians farther than those seen so far add to the loss, to first order
+    shares = torch.zeros_like(table)
+    monomials = _monomials(tiling.side, table).T.contiguous()
+    capped = bool((table[:, 5] > math.log(MAX_ALPHA)).any())
+    for group, blocks in _walk(table, radius, tiling):
+        share = torch.empty_like(group.held)
+        for block in blocks:
+            here = wanted[group.tiles[block.part]]
+            gain = group.held[block.part, :, _GEOMETRY:] @ here.transpose(1, 2).contiguous()  # of a weight of one
             gain *= block.weight
-            behind = rest[block.tiles][:, None] - gain.cumsum(1)
-            rest[block.tiles] = behind[:, -1]
+            behind = rest[group.tiles[block.part]][:, None] - gain.cumsum(1)
+            rest[group.tiles[block.part]] = behind[:, -1]
             slope = gain.sub_(behind.mul_(block.alpha).div_(block.clear))  # of the exponent
             if capped:
                 slope *= block.alpha < MAX_ALPHA
-            share = torch.cat([_moments(slope @ monomials, *block.offset), block.weight @ here], -1)
-            shares.index_add_(0, block.rows.view(-1), share.view(-1, share.shape[-1]))
-        return torch.cat([_geometry_gradients(table, shares), shares[:, _GEOMETRY:]], -1), None, None
+            torch.matmul(slope, monomials, out=share[block.part, :, :_GEOMETRY])
+            share[block.part, :, _GEOMETRY:] = block.weight @ here
+        share[..., :_GEOMETRY] = _moments(share[..., :_GEOMETRY], *group.offset)
+        shares.index_add_(0, group.rows.view(-1), share.view(-1, share.shape[-1]))
+    return torch.cat([_geometry_gradients(table, shares), shares[:, _GEOMETRY:]], -1)
 
 
-def _walk(table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling) -> Iterator[_Block]:
-    """All blocks from front to back. Each tile meets its Gaussians in the order of the table."""
+def _walk(
+    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling
+) -> Iterator[tuple[_Group, Iterator[_Block]]]:
+    """All groups from front to back, each with its blocks. Each tile meets its Gaussians in the order of the table."""
     monomials = _monomials(tiling.side, table)
     remaining = _tiles(table.new_ones(*tiling.size, 1), tiling).squeeze(-1)  # transmittance; 0 outside the image
-    per_round = max(1, tiling.elements // (tiling.depth * tiling.side**2))
     steps = torch.arange(tiling.depth, device=table.device)
     for rows, first, last in _slabs(table, radius, tiling, remaining):
         live = (last > first).nonzero().squeeze(-1)
         while len(live):
-            for tiles in live.split(per_round):
+            for tiles in live.split(max(1, tiling.slots // tiling.depth)):
                 slots = first[tiles][:, None] + steps
                 filled = slots < last[tiles][:, None]
-                chosen = rows[slots.clamp_max_(len(rows) - 1)]
-                yield _block(table, chosen, filled, tiles, remaining, monomials, tiling)
+                group = _group(table, rows[slots.clamp_max_(len(rows) - 1)], filled, tiles, tiling)
+                yield group, _blocks(group, remaining, monomials, tiling)
             first = first + tiling.depth
             live = live[(first[live] < last[live]) & (remaining[live].amax(-1) > STOP)]
 
 
-def _block(
-    table: Tensor, rows: Tensor, filled: Tensor, tiles: Tensor, remaining: Tensor, monomials: Tensor, tiling: Tiling
-) -> _Block:
-    """Composite the Gaussians of some tiles; ``remaining`` is brought up to date in place.
-
-    Most of the time of a picture is spent here: few passes over the block, in place where it can be.
-    """
+def _group(table: Tensor, rows: Tensor, filled: Tensor, tiles: Tensor, tiling: Tiling) -> _Group:
+    """What depends on tile and Gaussian alone: the exponent as a polynomial of the place in the tile."""
     held = table.index_select(0, rows.view(-1)).view(*rows.shape, -1)
     offset = _offsets(held, tiles, tiling)
-    alpha = (_coefficients(held, *offset, filled) @ monomials).exp_()
-    torch.nn.functional.threshold_(alpha, MIN_ALPHA, 0).clamp_max_(MAX_ALPHA)
-    start = remaining[tiles][:, None]
-    clear = torch.cat([start, 1 - alpha], 1)
-    light = clear.cumprod(1)  # transmittance in front of the first Gaussian, then behind each
-    remaining[tiles] = light[:, -1]
-    alpha *= torch.gt(light[:, 1:], STOP, out=torch.empty_like(alpha))
-    return _Block(tiles, rows, held, offset, alpha, clear[:, 1:], alpha * light[:, :-1])
+    return _Group(tiles, rows, held, offset, _coefficients(held, *offset, filled))
+
+
+def _blocks(group: _Group, remaining: Tensor, monomials: Tensor, tiling: Tiling) -> Iterator[_Block]:
+    """Composite a group; ``remaining`` is brought up to date in place.
+
+    Most of the time of a picture is spent here: few passes over a block, in place where it can be.
+    """
+    step = max(1, tiling.elements // (tiling.depth * tiling.side**2))
+    for begin in range(0, len(group.tiles), step):
+        part = slice(begin, begin + step)
+        tiles = group.tiles[part]
+        alpha = (group.coefficients[part] @ monomials).exp_()
+        torch.threshold_(alpha, MIN_ALPHA, 0).clamp_max_(MAX_ALPHA)
+        clear = torch.cat([remaining[tiles][:, None], 1 - alpha], 1)
+        light = clear.cumprod(1)  # transmittance in front of the first Gaussian, then behind each
+        remaining[tiles] = light[:, -1]
+        alpha *= torch.gt(light[:, 1:], STOP, out=torch.empty_like(alpha))
+        yield _Block(part, alpha, clear[:, 1:], alpha * light[:, :-1])
 
 
 def _slabs(

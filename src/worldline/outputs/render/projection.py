@@ -1,4 +1,4 @@
-"""Gaussians of the world as ellipses in an image: EWA projection (Zwicker et al. 2001), as 3D Gaussian splatting has it."""
+"""Gaussians of the world as ellipses in an image: EWA projection (Zwicker et al. 2001; Kerbl et al. 2023)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lens:
 
 @dataclass(frozen=True)
 class Splats:
-    """The ellipses of one camera's image, from near to far. Components first; only Gaussians that may touch the image."""
+    """The ellipses in one camera's image, from near to far; Gaussians that cannot touch it left out."""
 
     index: Int[Tensor, "m"]  # of the Gaussian
     mean: Float[Tensor, "2 m"]  # pixels (x, y)
@@ -54,7 +54,8 @@ def gaussians(
     opacities: Float[Tensor, "n"],
 ) -> Gaussians:
     """Turn quaternions (w, x, y, z) of any length and standard deviations into square roots of covariances."""
-    w, x, y, z = torch.nn.functional.normalize(rotations, dim=-1).T.contiguous().unbind(0)
+    quaternions = rotations.T.contiguous()
+    w, x, y, z = (quaternions * quaternions.square().sum(0).rsqrt()).unbind(0)
     first, second, third = scales.T.contiguous().unbind(0)
     shape = (
         (1 - 2 * (y * y + z * z)) * first, 2 * (x * y - w * z) * second, 2 * (x * z + w * y) * third,

@@ -15,14 +15,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from worldline.errors import InputError
-from worldline.outputs.render import harmonics
+from worldline.outputs.render import gsplat_backend, harmonics
 from worldline.outputs.render.compositing import Tiling, composite
 from worldline.outputs.render.projection import Lens, Splats, gaussians, project
 
+_LEAST_LENGTH = 1e-30  # squared, of a quaternion
+_LEAST_FOCAL = 1e-6  # pixels
 Backend = Literal["auto", "torch", "gsplat"]
 
 
@@ -69,26 +71,33 @@ def rasterize(
         InputError: shapes, types or values that cannot be rendered.
         MissingExtraError: gsplat is asked for and not installed.
     """
-    scene = _Scene(means, scales, rotations, opacities, colors, world_from_cam, intrinsics)
-    degree = scene.check(sh_degree)
+    _Inputs(means, scales, rotations, opacities, colors, world_from_cam, intrinsics).check()
+    degree = _degree(colors, len(means), sh_degree)
     _check_numbers(size, near, far, eps2d)
     behind = _background(background, means)
-    world = gaussians(means, scales, rotations, opacities)
-    pictures = []
-    for pose, matrix in zip(world_from_cam, intrinsics, strict=True):
-        lens = Lens(_inverse(pose), matrix, size, near, far, eps2d)
-        splats = project(world, lens)
-        features = torch.cat([_seen(scene, splats, pose, degree), splats.depth[:, None]], -1)
-        pictures.append(composite(splats, features, Tiling(size, _side(splats))))
+    cam_from_world = _inverse(world_from_cam)
+    if gsplat_backend.chosen(backend, means):
+        seen, depth, alpha = gsplat_backend.render(
+            means, scales, rotations, opacities, colors, cam_from_world, intrinsics,
+            size=size, near=near, far=far, eps2d=eps2d, sh_degree=degree,
+        )  # fmt: skip
+        return Rendering(seen + (1 - alpha)[..., None] * behind, depth, alpha)
+    with torch.autocast(means.device.type, enabled=False):  # bf16 has too few digits for a place in an image
+        world = gaussians(means, scales, rotations, opacities)
+        pictures = []
+        for pose, inverse, matrix in zip(world_from_cam, cam_from_world, intrinsics, strict=True):
+            splats = project(world, Lens(inverse, matrix, size, near, far, eps2d))
+            seen = _seen(colors, means, splats.index, pose[:3, 3], degree)
+            features = torch.cat([seen, splats.depth[:, None]], -1)
+            pictures.append(composite(splats, features, Tiling(size, _side(splats))))
     sums = torch.stack(pictures) if pictures else means.new_zeros(0, *size, 5)
     alpha = sums[..., 4]
-    color = sums[..., :3] + (1 - alpha)[..., None] * behind
     depth = torch.where(alpha > 0, sums[..., 3] / torch.where(alpha > 0, alpha, 1), 0)
-    return Rendering(color, depth, alpha)
+    return Rendering(sums[..., :3] + (1 - alpha)[..., None] * behind, depth, alpha)
 
 
 @dataclass(frozen=True)
-class _Scene:
+class _Inputs:
     """The tensors of one call."""
 
     means: Tensor
@@ -99,12 +108,12 @@ class _Scene:
     world_from_cam: Tensor
     intrinsics: Tensor
 
-    def check(self, sh_degree: int | None) -> int | None:
-        """Refuse what cannot be rendered; the degree of spherical harmonics to evaluate, None for plain colours."""
-        count = len(self.means) if self.means.ndim else 0
+    def check(self) -> None:
+        """Refuse tensors that cannot be rendered."""
+        count, cameras = (len(value) if value.ndim else 0 for value in (self.means, self.world_from_cam))
         expected = {
             "means": (count, 3), "scales": (count, 3), "rotations": (count, 4), "opacities": (count,),
-            "world_from_cam": (len(self.world_from_cam), 4, 4), "intrinsics": (len(self.world_from_cam), 3, 3),
+            "world_from_cam": (cameras, 4, 4), "intrinsics": (cameras, 3, 3),
         }  # fmt: skip
         for name, shape in expected.items():
             if tuple(getattr(self, name).shape) != shape:
@@ -113,28 +122,43 @@ class _Scene:
                     "Give n Gaussians as means [n, 3], scales [n, 3], rotations [n, 4], opacities [n], and c cameras"
                     " as world_from_cam [c, 4, 4] and intrinsics [c, 3, 3].",
                 )
-        tensors = vars(self)
-        first = self.means
-        for name, tensor in tensors.items():
-            if tensor.dtype != first.dtype or not tensor.is_floating_point() or tensor.device != first.device:
+        for name, tensor in vars(self).items():
+            if tensor.dtype not in (torch.float32, torch.float64):
+                raise InputError(f"{name} is {tensor.dtype}.", "Give float32 or float64 tensors.")
+            if tensor.dtype != self.means.dtype or tensor.device != self.means.device:
                 raise InputError(
-                    f"{name} is {tensor.dtype} on {tensor.device}, means is {first.dtype} on {first.device}.",
-                    "Give all tensors in one floating-point type on one device.",
+                    f"{name} is {tensor.dtype} on {tensor.device}, means is {self.means.dtype} on {self.means.device}.",
+                    "Give all tensors in one type on one device.",
                 )
         self._check_values()
-        return _degree(self.colors, count, sh_degree)
 
+    @torch.no_grad()
     def _check_values(self) -> None:
-        tests = {f"{name} has values that are not finite": ~v.isfinite().all() for name, v in vars(self).items()}
-        tests["An opacity is below 0 or above 1"] = ((self.opacities < 0) | (self.opacities > 1)).any()
-        tests["A scale is below 0"] = (self.scales < 0).any()
-        tests["A rotation is the zero quaternion"] = (self.rotations == 0).all(-1).any()
-        for (cause, _), failed in zip(tests.items(), torch.stack(list(tests.values())).tolist(), strict=True):
-            if failed:
-                raise InputError(f"{cause}.", "Give final values: standard deviations, opacities in [0, 1], wxyz.")
+        """One look at sums and extremes, so that a GPU is waited for once; the culprit is sought only if that fails."""
+        lengths = self.rotations.square().sum(-1)
+        focals = self.intrinsics.diagonal(dim1=1, dim2=2)[:, :2]
+        limits = {
+            "An opacity is below 0": self.opacities, "An opacity is above 1": 1 - self.opacities,
+            "A scale is below 0": self.scales, "A rotation is (0, 0, 0, 0)": lengths - _LEAST_LENGTH,
+            "A focal length is not above 0": focals - _LEAST_FOCAL,
+        }  # fmt: skip
+        zero = self.means.new_zeros(())
+        least = [value.amin() if value.numel() else zero for value in limits.values()]
+        totals = [value.sum() for value in vars(self).values()]
+        found = torch.stack([*least, *(total - total for total in totals)])
+        if bool((found >= 0).all()):
+            return
+        remedy = "Give final values: standard deviations, opacities in [0, 1], quaternions wxyz, pinhole matrices."
+        for name, value in vars(self).items():
+            if not bool(value.isfinite().all()):
+                raise InputError(f"{name} has values that are not finite.", remedy)
+        for cause, value in zip(limits, found.tolist(), strict=False):
+            if value < 0:
+                raise InputError(f"{cause}.", remedy)
 
 
 def _degree(colors: Tensor, count: int, sh_degree: int | None) -> int | None:
+    """The degree of spherical harmonics to evaluate; None for plain colours."""
     if tuple(colors.shape) == (count, 3):
         if sh_degree is not None:
             raise InputError(
@@ -169,18 +193,21 @@ def _background(value: float | Sequence[float] | Tensor, like: Tensor) -> Float[
     return color.reshape(-1).expand(3)
 
 
-def _inverse(pose: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
-    """cam_from_world of a rigid pose."""
-    turned = pose[:3, :3].T
-    return torch.cat([torch.cat([turned, -turned @ pose[:3, 3:]], 1), pose[3:]])
+def _inverse(poses: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 4 4"]:
+    """cam_from_world of rigid poses."""
+    turned = poses[:, :3, :3].transpose(1, 2)
+    shift = -(turned * poses[:, None, :3, 3]).sum(-1, keepdim=True)
+    return torch.cat([torch.cat([turned, shift], 2), poses[:, 3:]], 1)
 
 
-def _seen(scene: _Scene, splats: Splats, pose: Tensor, degree: int | None) -> Float[Tensor, "m 3"]:
-    """Colours of the Gaussians as the camera sees them."""
-    colors = scene.colors.index_select(0, splats.index)
+def _seen(
+    colors: Tensor, means: Float[Tensor, "n 3"], index: Int[Tensor, "m"], eye: Float[Tensor, "3"], degree: int | None
+) -> Float[Tensor, "m 3"]:
+    """Colours of some Gaussians as the camera sees them."""
+    chosen = colors.index_select(0, index)
     if degree is None:
-        return colors
-    return harmonics.evaluate(colors, scene.means.index_select(0, splats.index) - pose[:3, 3], degree)
+        return chosen
+    return harmonics.evaluate(chosen, means.index_select(0, index) - eye, degree)
 
 
 def _side(splats: Splats) -> int:
