@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from worldline import weights
+from worldline import weights, worlds
 from worldline.cli import main
 from worldline.eval.novel import scenes as novel_scenes
 from worldline.models.config import MVDust3rConfig
@@ -70,10 +70,24 @@ def test_baselines_alone_need_no_model(tmp_path: Path) -> None:
     assert (tmp_path / "novel_rooms.png").stat().st_size > 10_000
 
 
+def test_frames_of_a_sequence_are_held_out(tmp_path: Path) -> None:
+    worlds.write("rooms", 1, tmp_path / "set", views=5, height=48, width=64)
+    out = tmp_path / "out"
+    options = ("--views", 2, 3, "--held-out", 1, "--baselines-only", "--size", 32, "--no-plot", "--gallery", "-o", out)
+    assert run(tmp_path / "set", *options) == 0
+    content = json.loads((out / "novel_set.json").read_text(encoding="utf-8"))
+    assert content["suite"] == "novel views of set"
+    trials = [trial for trial in content["trials"] if trial["method"] == "true points" and trial["group"] == "novel"]
+    names = [trial["scene"].split()[1:] for trial in trials]
+    assert names == [["0", "2", "1"], ["0", "2", "4", names[1][3]]] and names[1][3] in "13"
+    assert (out / "novel_set.jpg").is_file()
+    assert run(tmp_path / "set", "--views", 4, "--baselines-only", "--size", 32) == 2  # 7 frames would be needed
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("moon", "--baselines-only"), "Unknown layout 'moon'"),
+        (("moon", "--baselines-only"), "no layout and no folder 'moon'"),
         (("rooms", "--baselines-only", "--model", "x"), "--baselines-only runs no model"),
         (("rooms", "--gallery"), "--gallery needs a place"),
         (("rooms", "--views", "1"), "2 or more"),

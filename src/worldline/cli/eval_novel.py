@@ -20,10 +20,10 @@ DEFAULT_MODEL = "mvdust3r-plus-mini"
 class Novel:
     """Novel views: PSNR, SSIM and LPIPS of held-out photos, with a model's Gaussians or points, beside baselines."""
 
-    layout: tyro.conf.Positional[str] = "rooms"
-    """Kind of test scene: rooms, objects, outdoor or street."""
+    source: tyro.conf.Positional[str] = "rooms"
+    """Kind of test scene: rooms, objects, outdoor or street. Or a folder of sequences with cameras and depth."""
     scenes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 20
-    """Number of test scenes."""
+    """Number of test scenes; of a folder everything is measured."""
     views: tuple[int, ...] = (4, 8)
     """Numbers of shown photos; the held-out photos are the same for all of them."""
     held_out: int = 2
@@ -34,6 +34,8 @@ class Novel:
     """No model: only the baselines and the ceiling."""
     size: int | None = None
     """Pixels of the square photos; by default what the model sees, or 224."""
+    spacing: int | None = None
+    """Sequences: frames from one to the next, shown or held out; by default they spread over the whole sequence."""
     cache: Path | None = None
     """Folder where scenes are kept once they are rendered, for the next run."""
     device: str = "auto"
@@ -57,8 +59,9 @@ def run(arguments: Novel, argv: list[str]) -> int:
     models = load_models(names, arguments.device) if names else {}
     size = arguments.size or next((model.image_size for model in models.values()), SIZE)
     settings = NovelSettings(
-        arguments.layout, arguments.scenes, tuple(arguments.views), arguments.held_out, size, arguments.cache
-    )
+        arguments.source, arguments.scenes, tuple(arguments.views), arguments.held_out, size, arguments.cache,
+        _folder(arguments), arguments.spacing,
+    )  # fmt: skip
 
     def keep(report: NovelReport) -> None:
         report.about["command"] = shlex.join(["worldline", "eval", *argv])
@@ -81,15 +84,30 @@ def _gallery(
     report: NovelReport, settings: NovelSettings, models: dict[str, Reconstructor], path: Path
 ) -> Path:  # fmt: skip
     from worldline.eval.novel.gallery import pick_scenes, write_gallery
-    from worldline.eval.novel.scenes import get_scene
+    from worldline.eval.novel.suite import find_case
 
-    bands = {
-        f"{title} of {len(report.of(report.methods[0], report.counts[0]))}": get_scene(
-            settings.spec(int(name)), settings.cache
+    count, number = report.counts[0], len(report.of(report.methods[0], report.counts[0]))
+    bands = {f"{title} of {number}": find_case(settings, name, count) for title, name in pick_scenes(report).items()}
+    return write_gallery(bands, models, path)
+
+
+def _folder(arguments: Novel) -> Path | None:
+    """The folder of sequences, None where a kind of procedural scene is meant.
+
+    Raises:
+        InputError: it is neither.
+    """
+    from worldline.errors import InputError
+    from worldline.worlds import LAYOUTS
+
+    if arguments.source in LAYOUTS:
+        return None
+    if not Path(arguments.source).is_dir():
+        raise InputError(
+            f"There is no layout and no folder {arguments.source!r}.",
+            f"Choose one of {', '.join(sorted(LAYOUTS))}, or give a folder of sequences.",
         )
-        for title, name in pick_scenes(report).items()
-    }
-    return write_gallery(bands, min(settings.counts), models, path)
+    return Path(arguments.source)
 
 
 def _check(arguments: Novel) -> Path | None:
@@ -99,16 +117,18 @@ def _check(arguments: Novel) -> Path | None:
     from worldline.eval.plots import require_matplotlib
     from worldline.files import check_writable
 
+    _folder(arguments)
     parse_counts(arguments.views)
     size = 1 if arguments.size is None else arguments.size
-    check_positive(scenes=arguments.scenes, size=size, **{"held-out": arguments.held_out})
+    spacing = 1 if arguments.spacing is None else arguments.spacing
+    check_positive(scenes=arguments.scenes, size=size, spacing=spacing, **{"held-out": arguments.held_out})
     if arguments.baselines_only and arguments.model:
         raise InputError("--baselines-only runs no model.", "Leave out --model.")
     if arguments.out is None:
         if arguments.gallery:
             raise InputError("--gallery needs a place for its picture.", "Name it: -o FILE.")
         return None
-    path = arguments.out if arguments.out.suffix else arguments.out / f"novel_{arguments.layout}.json"
+    path = arguments.out if arguments.out.suffix else arguments.out / f"novel_{Path(arguments.source).name}.json"
     check_writable(path.parent)
     if arguments.plot:
         require_matplotlib()

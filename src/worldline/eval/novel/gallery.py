@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from worldline.eval.novel.image_metrics import capped_psnr
 from worldline.eval.novel.methods import MEAN_COLOR, methods_of
-from worldline.eval.novel.scenes import Case, HeldOutScene
+from worldline.eval.novel.scenes import Case
 from worldline.files import replacing_file, reporting
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def pick_scenes(report: NovelReport) -> dict[str, str]:
 
 
 def write_gallery(
-    bands: Mapping[str, HeldOutScene], count: int, models: Mapping[str, Reconstructor], path: Path, *, tile: int = 168
+    bands: Mapping[str, Case], models: Mapping[str, Reconstructor], path: Path, *, tile: int = 168
 ) -> Path:
     """Draw some scenes, each with its title: shown photos, then each held-out photo beside what the methods show.
 
@@ -42,7 +42,7 @@ def write_gallery(
     Raises:
         OutputError: the file cannot be written.
     """
-    rows = [_band(title, scene.shown(count), models, tile) for title, scene in bands.items()]
+    rows = [_band(title, case, models, tile) for title, case in bands.items()]
     picture = Image.fromarray(np.concatenate(rows, 0))
     with reporting(path), replacing_file(path) as temporary:
         picture.save(temporary, format="jpeg", quality=88, optimize=True)

@@ -125,8 +125,8 @@ class NovelReport:
         scenes = list(dict.fromkeys(trial.scene for trial in self.trials))
         return (
             f"{about['suite'].capitalize()}: {len(scenes)} scenes, {scenes[0]} to {scenes[-1]}, never trained on; "
-            f"{about['held out']} photos of {about['size']}x{about['size']} pixels held out per scene, the same for "
-            f"every number of views. Models: {models or 'none'}. LPIPS: {about['lpips'].removeprefix('LPIPS: ')}. "
+            f"{about['held out']} photos of {about['size']}x{about['size']} pixels held out per scene. "
+            f"Models: {models or 'none'}. LPIPS: {about['lpips'].removeprefix('LPIPS: ')}. "
             f"PyTorch {about['versions']['torch']}."
         )
 

@@ -19,6 +19,7 @@ from worldline.eval.novel.image_metrics import NO_LPIPS, Distance, image_scores,
 from worldline.eval.novel.methods import NEAREST, methods_of, shows_of_scene
 from worldline.eval.novel.report import NovelReport, NovelTrial
 from worldline.eval.novel.scenes import Case, HeldOutScene, NovelSpec, get_scene
+from worldline.eval.novel.sequences import sequence_cases
 from worldline.eval.novel.splats import EPS2D, FIXED_SCALE, NEAR, PIXEL_SHARE, Pictures
 from worldline.eval.suites import about
 from worldline.worlds.sampling import canonical_layout
@@ -45,6 +46,13 @@ class NovelSettings:
     held_out: int = 2
     size: int = SIZE  # pixels of the square photos
     cache: Path | None = None  # folder where rendered scenes are kept
+    folder: Path | None = None  # measured sequences instead of procedural scenes
+    spacing: int | None = None  # of their frames, see sequence_cases
+
+    @property
+    def name(self) -> str:
+        """What reports call the set."""
+        return self.layout if self.folder is None else self.folder.resolve().name
 
     def __post_init__(self) -> None:
         if not 1 <= self.scenes <= len(worlds.TEST_SEEDS) // MAX_SKIPPED:
@@ -57,7 +65,7 @@ class NovelSettings:
         return NovelSpec(self.layout, seed, max(self.counts), min(self.counts), self.held_out, self.size)
 
 
-def test_scenes(settings: NovelSettings, say: Say = lambda _: None) -> Iterator[HeldOutScene]:
+def procedural_scenes(settings: NovelSettings, say: Say = lambda _: None) -> Iterator[HeldOutScene]:
     """The first test seeds whose worlds have enough to hold out, as many as asked for.
 
     Raises:
@@ -78,37 +86,56 @@ def test_scenes(settings: NovelSettings, say: Say = lambda _: None) -> Iterator[
         raise NoPlaceError("None of the scenes has photos to hold out.", "Ask for fewer views or another layout.")
 
 
+def cases_of(settings: NovelSettings, say: Say = lambda _: None) -> Iterator[Case]:
+    """Everything that is measured, all numbers of views of a procedural scene one after the other.
+
+    Raises:
+        InputError: unknown layout, or nothing to measure there.
+    """
+    if settings.folder is not None:
+        yield from sequence_cases(
+            settings.folder, settings.counts, settings.held_out, settings.size, settings.spacing, say
+        )
+        return
+    canonical_layout(settings.layout)
+    for scene in procedural_scenes(settings, say):
+        yield from (scene.shown(count) for count in sorted(settings.counts))
+
+
+def find_case(settings: NovelSettings, name: str, count: int) -> Case:
+    """The case of a report by the name of its scene."""
+    if settings.folder is None:
+        return get_scene(settings.spec(int(name)), settings.cache).shown(count)
+    return next(case for case in cases_of(settings) if (case.scene.name, case.count) == (name, count))
+
+
 def evaluate_novel(
     models: Mapping[str, Reconstructor], settings: NovelSettings = NovelSettings(), *, say: Say = lambda _: None,
     done: Callable[[NovelReport], None] = lambda _: None,
 ) -> NovelReport:  # fmt: skip
-    """Measure models and baselines on procedural test scenes; without models the baselines alone.
+    """Measure models and baselines on test scenes; without models the baselines alone.
 
     Args:
         models: by label; the first is what the others are compared with. All of one image size, that of the settings.
-        done: gets the report so far after every scene, e.g. to write it: a run that is cut off is not lost.
+        done: gets the report so far after every case, e.g. to write it: a run that is cut off is not lost.
 
     Raises:
-        InputError: unknown layout, or models of other sizes.
+        InputError: unknown layout, nothing to measure in the folder, or models of other sizes.
         NoPlaceError: no seed has photos to hold out.
     """
-    canonical_layout(settings.layout)
     if any(size != settings.size for size in sizes(models)):
         raise InputError(
             f"The models see {', '.join(map(str, sizes(models)))} pixels, the photos have {settings.size}.",
             "Measure models of different sizes one by one.",
         )
-    report = NovelReport(describe_run(models, settings))
+    report, distance = NovelReport(describe_run(models, settings)), perceptual_distance()
     started = time.perf_counter()
-    for number, scene in enumerate(test_scenes(settings, say), 1):
-        for count in sorted(settings.counts):
-            report.trials += measure(scene.shown(count), models, settings.layout)
+    for case in cases_of(settings, say):
+        trials = measure(case, models, settings.name, distance)
+        report.trials += trials
         report.about["seconds"] = round(time.perf_counter() - started, 1)
-        said = ", ".join(
-            f"{t.method} {t.figures['psnr']:.1f}" for t in report.trials
-            if (t.scene, t.group, t.views) == (scene.name, "novel", min(settings.counts))
-        )  # fmt: skip
-        say(f"{number} of {settings.scenes}, scene {scene.name}, PSNR: {said}")
+        said = ", ".join(f"{t.method} {t.figures['psnr']:.1f}" for t in trials if t.group == "novel")
+        say(f"scene {case.scene.name}, {case.count} views, PSNR: {said}")
         done(report)
     return report
 
@@ -116,9 +143,13 @@ def evaluate_novel(
 def measure(
     case: Case, models: Mapping[str, Reconstructor], name: str, distance: Distance | None = None
 ) -> list[NovelTrial]:
-    """All methods on one case: the held-out photos (group "novel") and some of the shown ones (group "input")."""
+    """All methods on one case: the held-out photos (group "novel") and some of the shown ones (group "input").
+
+    Args:
+        name: of the set, for the report.
+        distance: LPIPS, see :func:`worldline.eval.novel.image_metrics.perceptual_distance`.
+    """
     groups = {"novel": case.held_out, "input": re_rendered(case.count)}
-    distance = distance or perceptual_distance()
     trials = []
     for method, show in methods_of(case, models).items():
         for group, views in groups.items():
@@ -169,10 +200,12 @@ def novel_psnr(network: nn.Module, scenes: Iterable[HeldOutScene], count: int | 
 
 def describe_run(models: Mapping[str, Reconstructor], settings: NovelSettings) -> dict[str, Any]:
     """What a report says about itself."""
+    procedural = settings.folder is None
     what = {
-        "suite": f"novel views of {settings.layout}",
-        "scenes": settings.scenes,
-        "first seed": worlds.TEST_SEEDS[0],
+        "suite": f"novel views of {settings.name}",
+        "scenes": settings.scenes if procedural else None,
+        "first seed": worlds.TEST_SEEDS[0] if procedural else None,
+        "spacing": settings.spacing,
         "views": list(settings.counts),
         "held out": settings.held_out,
         "size": settings.size,
