@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,18 @@ from worldline.train.data import PosedImages, mirror, shrink
 from worldline.train.precise import turned
 
 _LUMA = np.array([0.299, 0.587, 0.114])
+_COVERED = 0.7  # share of the pixels of a render-only view that one input view should see
+Part = TypeVar("Part", "Batch", "Targets")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Photos that the predicted Gaussians are rendered at: those of the inputs, then the render-only ones."""
+
+    images: Float[Tensor, "scene target 3 height width"]  # in [-1, 1]
+    valid: Bool[Tensor, "scene target height width"]
+    world_from_cam: Float[Tensor, "scene target 4 4"]
+    intrinsics: Float[Tensor, "scene target 3 3"]
 
 
 @dataclass(frozen=True)
@@ -33,15 +45,32 @@ class Batch:
     valid: Bool[Tensor, "scene view height width"]
     world_from_cam: Float[Tensor, "scene view 4 4"]
     matches: Int[Tensor, "scene view view token"]  # see token_matches; -1 = none
+    targets: Targets | None = None  # of the rendering loss, where the stage has one
 
     def __add__(self, other: Batch) -> Batch:
         """The scenes of both."""
-        parts = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return Batch(*(torch.cat(pair) for pair in parts))
+        return _joined(self, other)
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return _moved(self, device)
+
+
+def _joined(first: Part, second: Part) -> Part:
+    """Scene by scene behind each other; what both leave out stays out."""
+    pairs = [(getattr(first, field.name), getattr(second, field.name)) for field in fields(first)]
+    parts: list[Any] = [
+        _joined(a, b) if isinstance(a, Targets) else a if a is None else torch.cat((a, b)) for a, b in pairs
+    ]
+    return type(first)(*parts)
+
+
+def _moved(batch: Part, device: torch.device | str) -> Part:
+    values = [getattr(batch, field.name) for field in fields(batch)]
+    parts: list[Any] = [
+        _moved(a, device) if isinstance(a, Targets) else a if a is None else a.to(device) for a in values
+    ]
+    return type(batch)(*parts)
 
 
 @dataclass(frozen=True)
@@ -84,6 +113,8 @@ class Draft:
     depth: Float[Tensor, "scene view height width"]  # along the optical axis, as stored; 0 = invalid
     cameras: Cameras
     colors: ColorChange | None  # None: as they are
+    intrinsics: Float[Tensor, "scene view 3 3"] | None = None  # where the batch has targets to render
+    render_only: int = 0  # the last so many views are targets and not seen by the network
 
     def to(self, device: torch.device | str) -> Draft:
         """The same draft on another device."""
@@ -102,15 +133,22 @@ class Draft:
         if self.colors is not None:
             colors = self.colors.apply(colors)
         images = (2 * colors - 1).permute(0, 1, 4, 2, 3).contiguous()
-        points, matches = world_points(depth, self.cameras), token_matches(depth, self.cameras)
-        return Batch(images, points, valid, self.cameras.world_from_cam, matches)
+        poses, targets = self.cameras.world_from_cam, None
+        if self.intrinsics is not None:
+            targets = Targets(images, valid, poses, self.intrinsics)
+        seen = slice(images.shape[1] - self.render_only)
+        cameras = Cameras(*(part[:, seen] for part in self.cameras))
+        points, matches = world_points(depth[:, seen], cameras), token_matches(depth[:, seen], cameras)
+        return Batch(images[:, seen], points, valid[:, seen], poses[:, seen], matches, targets)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Draft:
         colors = self.colors
         if colors is not None:
             matrix, offset, gamma, noise = map(change, (colors.matrix, colors.offset, colors.gamma, colors.noise))
             colors = ColorChange(matrix, offset, gamma, noise, colors.noise_seed)
-        return Draft(change(self.images), change(self.depth), Cameras(*map(change, self.cameras)), colors)
+        inner = None if self.intrinsics is None else change(self.intrinsics)
+        cameras = Cameras(*map(change, self.cameras))
+        return Draft(change(self.images), change(self.depth), cameras, colors, inner, self.render_only)
 
 
 def draw_batch(
@@ -120,30 +158,56 @@ def draw_batch(
     size: int,
     least_overlap: tuple[float, float] = (0.15, 0.15),
     augment: bool = True,
+    render_only: int | None = None,
 ) -> Draft:
     """Of every scene ``views`` overlapping views in random order, ``size`` pixels wide, some mirrored, recoloured.
+
+    Args:
+        render_only: further views per scene, behind the others, that are rendered and not shown to the network; the
+            inputs see most of what they show. The colours of all views of a scene then change alike, because a
+            rendering can only have the colours of the inputs. None: nothing is rendered.
 
     Raises:
         InputError: a scene has too few views, or its images cannot be reduced to that size.
     """
     drawn: list[PosedImages] = []
+    further = render_only or 0
     for scene in scenes:
-        chosen = choose_views(overlap(scene), views, rng, rng.uniform(*least_overlap))
-        if len(chosen) < views:
+        shares = overlap(scene)
+        chosen = choose_views(shares, views, rng, rng.uniform(*least_overlap))
+        chosen += covered_views(shares, chosen, further, rng)
+        if len(chosen) < views + further:
             raise InputError(
-                f"A step asks for {views} views, the data have {len(chosen)} per scene.", "Render more views per scene."
+                f"A step asks for {views + further} views, the data have {len(chosen)} per scene.",
+                "Render more views per scene.",
             )
         scene = shrink(scene.choose(chosen), size)
         drawn.append(mirror(scene) if augment and rng.random() < 0.5 else scene)
-    cameras = cameras_of(
-        np.stack([scene.intrinsics for scene in drawn]), np.stack([scene.world_from_cam for scene in drawn])
-    )
+    intrinsics = np.stack([scene.intrinsics for scene in drawn])
+    shared = {} if render_only is None else {"shares": (1.0, 0.0)}
     return Draft(
         torch.from_numpy(np.stack([scene.images for scene in drawn])),
         torch.from_numpy(np.stack([scene.depth for scene in drawn])),
-        cameras,
-        ColorChange.draw(len(drawn), views, rng) if augment else None,
+        cameras_of(intrinsics, np.stack([scene.world_from_cam for scene in drawn])),
+        ColorChange.draw(len(drawn), views + further, rng, **shared) if augment else None,
+        None if render_only is None else torch.from_numpy(intrinsics.astype(np.float32)),
+        further,
     )
+
+
+def covered_views(
+    shares: Float[np.ndarray, "view view"], inputs: Sequence[int], count: int, rng: np.random.Generator
+) -> list[int]:
+    """Other views whose pixels the inputs see: ``shares`` as of :func:`~worldline.train.correspondence.overlap`.
+
+    Drawn among those of which one input sees at least 0.7; where there are too few, the best covered ones.
+    """
+    rest = [view for view in range(len(shares)) if view not in inputs]
+    covered = np.array([shares[view, list(inputs)].max() for view in rest])
+    good = int((covered >= _COVERED).sum())
+    order = np.argsort(-covered, kind="stable")
+    candidates = order[: max(count, good)]
+    return [rest[index] for index in rng.permutation(candidates)[:count]]
 
 
 def _draw_colors(

@@ -38,12 +38,15 @@ class TrainedNetwork(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "scene view 3 height width"], paths: int, record: bool
-    ) -> tuple[Tensor, Tensor, dict[int, Tensor], dict[int, Tensor]]:
-        """Points ``[scene, path, view, …, 3]``, confidence, and with ``record`` the queries and keys of
+    ) -> tuple[tuple[Tensor, ...], dict[int, Tensor], dict[int, Tensor]]:
+        """Maps ``[scene, path, view, height, width, …]``: points, confidence and, of a network with Gaussian heads,
+        their scales, rotations and opacities; with ``record`` also the queries and keys of
         :class:`~worldline.train.matching.AttentionRecord`."""
         with recorded_attention(self.network) if record else nullcontext(AttentionRecord()) as attention:
             maps = forward_paths(self.network, images, paths)
-        return maps.points, maps.confidence, attention.queries, attention.keys
+        drawn = maps.gaussians
+        further = () if drawn is None else (drawn.scales, drawn.rotations, drawn.opacities, drawn.colors)
+        return (maps.points, maps.confidence, *further), attention.queries, attention.keys
 
 
 def build_model(recipe: TrainRecipe) -> MVDust3r:
@@ -54,7 +57,24 @@ def build_model(recipe: TrainRecipe) -> MVDust3r:
     attend_to_similar(model)
     if recipe.init is not None:
         start_from(model, recipe.init)
+    learn_only(model, recipe.learn)
     return model
+
+
+def learn_only(model: nn.Module, parts: tuple[str, ...]) -> None:
+    """Freeze every parameter whose name has none of the given parts; without any, all learn.
+
+    Raises:
+        InputError: no parameter has one of them.
+    """
+    if not parts:
+        return
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(part in name for part in parts))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            f"No parameter of the network is called {' or '.join(parts)}.", "Name parts that it has, e.g. _head."
+        )
 
 
 def start_from(model: Pointmapper, source: str, new_parts: tuple[str, ...] = NEW_PARTS) -> ModelInfo:

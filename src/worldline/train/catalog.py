@@ -134,6 +134,42 @@ def mini_on_cuda(output: Path) -> TrainRecipe:
     )  # fmt: skip
 
 
+def mini_gaussians(output: Path) -> TrainRecipe:
+    """Gaussian heads for ``mvdust3r-plus-mini``: everything else stays as it is, so its points do not change.
+
+    Scales are clamped to 0.004 of the mean distance (as published), which closes surfaces at 224² pixels and not below:
+    so all stages have that size, and what keeps a step cheap is that only a part of each target is rendered. Colours
+    are those of the photos; the colour branch gets no gradient.
+    """
+    config = replace(MVDust3rConfig.mini(), gaussians=True, gaussian_dim=256)
+    drawn = {"size": 224, "references": 4, "rendering_weight": 1.0, "render_views": 2, "render_size": 112}
+    return TrainRecipe(
+        output=output,
+        pool=output / POOL,
+        validation_pool=output / VALIDATION,
+        layouts=(("rooms", 1.0),),
+        scene_views=10,
+        config=config,
+        init="mvdust3r-plus-mini",
+        learn=("_gaussians.",),
+        minutes=60,
+        stages=(
+            Stage(0.6, views=(4, 4), views_per_step=4, least_overlap=(0.3, 0.6), **drawn),  # type: ignore[arg-type]
+            Stage(1.0, views=(3, 8), views_per_step=8, least_overlap=(0.2, 0.5), **drawn),  # type: ignore[arg-type]
+        ),
+        learning_rate=1e-3,
+        final_learning_rate=1e-5,
+        hold=0.5,
+        warmup_steps=20,
+        confidence_alpha=0.5,
+        ema_decay=0.99,
+        threads=1,
+        checkpoint_minutes=4,
+        export_minutes=15,
+        validate_minutes=60,
+    )
+
+
 def mvdust3r(output: Path) -> TrainRecipe:
     """MV-DUSt3R as published: from DUSt3R 224, 100 epochs, 512 tuples of 8 views a step (32 GPUs × 8 × 2)."""
     return _published(output, "mvdust3r", fused=False, views=(8, 8), views_per_step=64, references=1, accumulate=2)
@@ -162,19 +198,22 @@ def _published(
     references: int,
     accumulate: int,
 ) -> TrainRecipe:
-    """The paper's optimiser and schedule. Gaussian heads need a rendering loss, which is no part of this loop."""
+    """The paper's optimiser, schedule and losses: pointmaps, and renderings of the inputs and of two further views.
+
+    LPIPS needs the extra ``lpips`` and the weights of its backbone; the released scripts weigh it 1.
+    """
     return TrainRecipe(
         output=output,
         pool=output / POOL,
         validation_pool=output / VALIDATION,
-        scene_views=12,
+        scene_views=14,
         model=name,
-        config=replace(MVDust3rConfig.published(fused), gaussians=False),
+        config=MVDust3rConfig.published(fused),
         init="dust3r-224-linear",
         stages=(
             Stage(
                 until=1.0, size=224, views=views, views_per_step=views_per_step, references=references,
-                least_overlap=(0.3, 0.7),
+                least_overlap=(0.3, 0.7), rendering_weight=1.0, render_views=2, perceptual_weight=1.0,
             ),
         ),
         samples=100 * EPOCH,
@@ -200,6 +239,9 @@ RECIPES: dict[str, NamedRecipe] = {
     "mini": NamedRecipe(mini_on_processor, "the small model on a processor, 200 minutes", producers=1),
     "mini-cuda": NamedRecipe(
         mini_on_cuda, "the small model on one large GPU, 25 minutes", producers=10, pool_gigabytes=40
+    ),
+    "mini-gaussians": NamedRecipe(
+        mini_gaussians, "Gaussian heads for mvdust3r-plus-mini on a processor, 60 minutes", producers=1
     ),
     "mvdust3r": NamedRecipe(mvdust3r, "MV-DUSt3R at published size, from DUSt3R weights", devices=32),
     "mvdust3r-plus": NamedRecipe(mvdust3r_plus, "MV-DUSt3R+ at published size, stage 1, 4 paths", devices=64),

@@ -22,6 +22,7 @@ def step_flops(config: MVDust3rConfig, views: int, size: int, references: int) -
     if config.fused_references and paths > 1:
         layer += views * _exchange(config, tokens, queries=paths, sets=paths, pairs=paths * (paths - 1))
     heads = paths * views * (2 * tokens * config.decoder_dim * 4 * config.patch_size**2 + _skip(config, size))
+    heads += paths * views * tokens * _gaussians(config)
     return _BACKWARD * (encoder + embed + config.decoder_depth * layer + heads)
 
 
@@ -35,6 +36,14 @@ def _exchange(config: MVDust3rConfig, tokens: int, queries: int, sets: int, pair
     dim = config.decoder_dim
     own = queries * (_block(dim, tokens, config.mlp_ratio) + 2 * tokens * 2 * dim**2)
     return own + sets * 2 * tokens * 2 * dim**2 + pairs * 4 * tokens**2 * dim
+
+
+def _gaussians(config: MVDust3rConfig) -> int:
+    """The four MLPs of a token; rendering what they say is not counted."""
+    if not config.gaussians:
+        return 0
+    channels = 3 * (config.sh_degree + 1) ** 2 + 1 + 3 + 4
+    return 2 * config.gaussian_dim * (4 * config.decoder_dim + channels * config.patch_size**2)
 
 
 def _skip(config: MVDust3rConfig, size: int) -> int:

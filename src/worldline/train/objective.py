@@ -12,7 +12,9 @@ from worldline.train import losses
 from worldline.train.batches import Batch
 from worldline.train.matching import AttentionRecord, matching_loss
 from worldline.train.recipes import Stage, TrainRecipe
+from worldline.train.rendering import rendering_loss
 from worldline.train.tasks import Figures
+from worldline.types import GaussianMaps, Pointmaps
 
 
 def objective(
@@ -25,7 +27,7 @@ def objective(
     devices: int,
     step: int = 0,
 ) -> Figures:
-    """Confidence loss of all reference paths plus the weighted matching loss.
+    """Confidence loss of all reference paths plus the weighted matching and rendering losses.
 
     Means are taken over the valid pixels (and correspondences) of *all* devices: ``summed`` adds the counts up. Logged
     are ``error``, the mean distance after both sides are divided by their mean distance to the origin, the mean
@@ -37,7 +39,8 @@ def objective(
     """
     views = batch.images.shape[1]
     paths = min(stage.references, views)
-    points, confidence, queries, keys = module(batch.images, paths, stage.matching_weight > 0)
+    maps, queries, keys = module(batch.images, paths, stage.matching_weight > 0)
+    points, confidence = maps[:2]
     seen = _Thinning(stage.loss_stride, step)
     predicted, confidence = (
         losses.rows_of_paths(part.float()) for part in (seen.points(points), seen.maps(confidence))
@@ -47,15 +50,22 @@ def objective(
     )
     counts = summed(losses.valid_counts(valid))
     loss = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha, counts=counts).sum()
-    hits = torch.zeros((), device=loss.device)
+    hits = rgb = torch.zeros((), device=loss.device)
     if stage.matching_weight:
         grid = network.encoder.patch_embed.grid(*batch.images.shape[-2:])
         record = AttentionRecord(queries, keys)
         matching, hits = matching_loss(network, record, batch.matches, paths, grid, summed)
         loss = loss + stage.matching_weight * matching
+    if stage.rendering_weight:
+        first = Pointmaps(points[:, 0], confidence, GaussianMaps(*(part[:, 0].float() for part in maps[2:])))
+        rendered = rendering_loss(
+            first, batch, size=stage.render_size, perceptual_weight=stage.perceptual_weight, summed=summed
+        )
+        loss, rgb = loss + stage.rendering_weight * rendered.total, rendered.rgb.detach()
     with torch.no_grad():
         error = losses.regression_loss(predicted, target, valid, counts=counts).mean()
-    return Figures(loss, {"error": error, "confidence": confidence.detach().mean() / devices, "hits": hits})
+    mean_confidence = confidence.detach().mean() / devices
+    return Figures(loss, {"error": error, "confidence": mean_confidence, "hits": hits, "rgb": rgb})
 
 
 class _Thinning:

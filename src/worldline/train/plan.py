@@ -1,7 +1,8 @@
 """A run on paper: shapes, parameters, memory per GPU and schedule, without data, weights or the machines.
 
 Nothing is estimated by formula. The network is built without memory for its numbers, and a forward pass of every stage
-is traced with fake tensors: what autograd would keep is counted byte by byte, and so are the operations.
+is traced with fake tensors: what autograd would keep is counted byte by byte, and so are the operations. Losses are not
+traced; a rendering loss adds its rasteriser's.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The ready-made ones are in :mod:`worldline.train.catalog`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -40,6 +40,11 @@ class Stage:
     learning_rate: float = 1.0  # factor on the recipe's learning rate
     loss_stride: int = 1  # the loss sees every so many rows and columns, others in every step: a patch has few unknowns
 
+    rendering_weight: float = 0.0  # of the rendering loss (MV-DUSt3R+ section 3.4); the published weight is 1
+    render_views: int = 0  # further views of a scene that are rendered and not shown to the network; published: 2
+    render_size: int | None = None  # a random square of every target is rendered instead of all of it: cheaper
+    perceptual_weight: float = 0.0  # of LPIPS inside the rendering loss, where its weights are installed; published: 1
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """The image sizes that steps draw from."""
@@ -71,6 +76,7 @@ class TrainRecipe:
     model: str = "mvdust3r-plus-mini"  # written to the exported card
     config: MVDust3rConfig | None = None  # network sizes; None: MVDust3rConfig.mini()
     init: str | None = None  # a model (id, folder, file) whose weights are the start; None: random
+    learn: tuple[str, ...] = ()  # parts of parameter names: only these learn, e.g. ("_gaussians.",); empty: all
     stages: tuple[Stage, ...] = (Stage(until=1.0),)
     minutes: float | None = None
     samples: int | None = None
@@ -117,11 +123,13 @@ class TrainRecipe:
         for stage in self.stages:
             if not 2 <= stage.views[0] <= stage.views[1]:
                 raise InputError(f"A stage asks for {stage.views} views.", "Give two rising numbers from 2 on.")
-            if self.pool is None and stage.views[1] > self.scene_views:
+            needed = stage.views[1] + stage.render_views
+            if self.pool is None and needed > self.scene_views:
                 raise InputError(
-                    f"A stage asks for up to {stage.views[1]} views, a scene has {self.scene_views}.",
-                    "Raise scene_views.",
+                    f"A stage asks for up to {needed} views, a scene has {self.scene_views}.", "Raise scene_views."
                 )
+            if stage.rendering_weight and not self.network_config().gaussians:
+                raise InputError("A stage renders, but the network has no Gaussian heads.", "Set gaussians in config.")
             if any(size < patch or size % patch for size in stage.sizes):
                 raise InputError(
                     f"Images of {stage.size} pixels do not divide into patches of {patch}.",
@@ -151,7 +159,7 @@ class TrainRecipe:
 
     def as_json(self) -> dict[str, Any]:
         """All fields as plain values."""
-        values = asdict(replace(self, config=None))
+        values = asdict(self)
         values["config"] = self.network_config().to_dict()
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 

@@ -141,7 +141,7 @@ def task_of(recipe: TrainRecipe) -> Task:
 class ViewTask:
     """MV-DUSt3R(+): some views of a still scene, in one pass."""
 
-    logged = ("error", "confidence", "hits")
+    logged = ("error", "confidence", "hits", "rgb")
 
     def empty(self, recipe: TrainRecipe) -> nn.Module:
         """See :class:`Task`."""
@@ -162,8 +162,10 @@ class ViewTask:
         return TrainedNetwork(network)  # type: ignore[arg-type]
 
     def leaves_out(self, recipe: TrainRecipe) -> bool:
-        """Steps of one path leave the fusion blocks out."""
-        return any(stage.references == 1 for stage in recipe.stages) and recipe.network_config().fused_references
+        """Steps of one path leave the fusion blocks out, those that render nothing the Gaussian heads."""
+        config = recipe.network_config()
+        plain = config.fused_references and any(stage.references == 1 for stage in recipe.stages)
+        return plain or (config.gaussians and not all(stage.rendering_weight for stage in recipe.stages))
 
     def source(self, recipe: TrainRecipe) -> Source[Any]:
         """See :class:`Task`."""
@@ -176,7 +178,9 @@ class ViewTask:
         from worldline.train.batches import draw_batch
 
         scenes = source.draw(rng, request.scenes, request.size)
-        return draw_batch(scenes, rng, request.views, request.size, request.stage.least_overlap)
+        stage = request.stage
+        render_only = stage.render_views if stage.rendering_weight else None
+        return draw_batch(scenes, rng, request.views, request.size, stage.least_overlap, render_only=render_only)
 
     def figures(
         self,
