@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import moving_scene
 import synthetic_scene
 from worldline.errors import InputError
 from worldline.outputs.view.boxes import arrow, box_at, object_text
 from worldline.outputs.view.clock import MODES, Clock, is_shown, timeline_of
-from worldline.outputs.view.thinning import RESIDENT, drawn_of, split, thinning
+from worldline.outputs.view.coloring import ALL_COLORINGS, legend, sensor_color, useful_colorings, view_color
+from worldline.outputs.view.compare import arrange, start_of
+from worldline.outputs.view.stage import Stage
+from worldline.outputs.view.state import ViewState
+from worldline.outputs.view.thinning import RESIDENT, drawn_of, shown_parts, split, thinning
 from worldline.outputs.view.trails import drawn_tracks, trail_range, trails_of
+from worldline.scene import Scene
 from worldline.types import MovingObject, Tracks
 
 TICKS = (10.0, 10.5, 11.0, 11.5)
@@ -238,3 +244,90 @@ def test_a_trail_is_what_lies_within_its_seconds() -> None:
     assert trail_range(TICKS, 3, 0.0) == range(4, 4)
     assert trail_range(TICKS, 1, 60.0) == range(1, 2)
     assert trail_range(TICKS, 0, 60.0) == range(1, 1)
+
+
+def stage_of(scene: Scene, prefix: str = "/a") -> Stage:
+    return Stage(scene, prefix, "test")
+
+
+def test_colours_say_time_sensor_and_motion() -> None:
+    stage = stage_of(moving_scene.make_scene())
+    assert useful_colorings([stage]) == ("photo", "confidence", "depth", "view", "time", "sensor", "moving / still")
+    times = {tuple(ALL_COLORINGS["time"](stage, index)[0]) for index in range(len(stage))}
+    assert len(times) == 4
+    front, side = (ALL_COLORINGS["sensor"](stage, index) for index in (0, 1))
+    assert tuple(front[0]) == sensor_color("front", ("front", "side")) != tuple(side[0])
+    assert view_color(stage, 0) == tuple(front[0])
+    colors, moves = ALL_COLORINGS["moving / still"](stage, 0).astype(int), stage.pixels(0).dynamic
+    assert moves is not None and moves.any() and not moves.all()
+    assert (colors[moves, 0] > colors[moves, 2]).all() and (colors[~moves, 0] < colors[~moves, 2]).all()
+
+
+def test_photos_without_times_offer_no_colours_of_time() -> None:
+    scene = synthetic_scene.make_scene()
+    views = tuple(replace(view, timestamp=None, sensor=None) for view in scene.views)
+    stage = stage_of(replace(scene, views=views))
+    assert useful_colorings([stage]) == ("photo", "confidence", "depth", "view")
+    assert useful_colorings([stage, stage])[-1] == "scene"
+    assert tuple(ALL_COLORINGS["time"](stage, 0)[0]) == tuple(ALL_COLORINGS["sensor"](stage, 0)[0])
+
+
+def test_legends_name_what_the_colours_mean() -> None:
+    stage = stage_of(moving_scene.make_scene())
+    assert legend("photo", stage) == ""
+    assert "1.5 s" in legend("time", stage) and " m<" in legend("depth", stage)
+    assert "front" in legend("sensor", stage) and "stands still" in legend("moving / still", stage)
+    spoilt = replace(stage.scene, views=(replace(stage.scene.views[0], sensor="<b>"),), tracks=None)
+    assert "<b>" not in legend("sensor", stage_of(spoilt))
+
+
+def test_what_of_a_stage_is_shown_at_a_tick() -> None:
+    stage = stage_of(moving_scene.make_scene())  # eight views, two of each moment
+    state = ViewState(moment=1, timing="still")
+    np.testing.assert_array_equal(shown_parts(stage, state)[:, 0], np.ones(8, bool))
+    np.testing.assert_array_equal(np.flatnonzero(shown_parts(stage, state)[:, 1]), [2, 3])
+    one = shown_parts(stage, replace(state, timing="moment", sensors=frozenset({"side"})))
+    np.testing.assert_array_equal(one, [[index == 3] * 2 for index in range(8)])
+    stage.set_ticks(np.array([-1, 0]))
+    assert not shown_parts(stage, ViewState(moment=0, timing="until")).any()
+
+
+def test_scenes_side_by_side_do_not_touch_and_stand_on_the_same_ground() -> None:
+    first, second = moving_scene.make_scene(), moving_scene.make_scene(times=(0.0,))
+    stages = [stage_of(first), stage_of(second, "/b")]
+    arrange(stages)
+    ends = [stage.sample.points @ stage.rotation.T + stage.position for stage in stages]
+    assert ends[1][:, 0].min() > ends[0][:, 0].max()  # right of the first camera's view is +x
+    np.testing.assert_allclose(ends[1][:, 1].max(), ends[0][:, 1].max(), atol=0.1)
+    arrange(stages, "overlay")
+    assert not stages[1].position.any()
+    start = start_of(stages)
+    assert start.position[2] < 0 < start.look_at[2]
+
+
+def test_a_scene_with_another_up_is_turned_upright() -> None:
+    scene = moving_scene.make_scene(tracks=False, objects=False)
+    turn = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # its y axis points up, not down
+    views = tuple(
+        replace(
+            view,
+            points=(view.points @ turn.T).astype(np.float32),
+            camera=replace(view.camera, world_from_cam=np.block([[turn, np.zeros((3, 1))], [np.zeros(3), 1]])),
+        )
+        for view in scene.views
+    )
+    stages = [stage_of(scene), stage_of(replace(scene, views=views), "/b")]
+    arrange(stages)
+    np.testing.assert_allclose(stages[1].rotation @ stages[1].up, stages[0].up, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.det(stages[1].rotation), 1.0)
+    np.testing.assert_allclose(stages[1].rotation @ turn, np.eye(3), atol=1e-6)
+
+
+def test_views_keep_their_ids_while_a_stage_grows() -> None:
+    scene = moving_scene.make_scene(tracks=False)
+    stage = stage_of(replace(scene, views=scene.views[:4]))
+    assert stage.times == moving_scene.TIMES[:2]
+    held = stage.pixels(3)
+    stage.replace_views(replace(scene, views=scene.views[2:]), [2, 3, 4, 5, 6, 7])
+    assert stage.times == moving_scene.TIMES[1:] and stage.pixels(1) is held
+    np.testing.assert_array_equal(stage.moments, [0, 0, 1, 1, 2, 2])

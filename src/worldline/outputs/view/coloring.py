@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from worldline.outputs.view.colors import COLORINGS, palette, ramp
 from worldline.outputs.view.stage import Stage
@@ -39,19 +39,29 @@ def by_sensor(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
     return _plain(stage, index, sensor_color(stage.scene.views[index].sensor, stage.scene.sensors))
 
 
+def by_scene(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
+    """The photo's lightness, tinted by the scene: tells scenes apart that are laid over each other."""
+    tint = np.array(sensor_color(stage.prefix, ("/a", "/b", "/c", "/d", "/e", "/f")), np.float32)
+    return _tinted(stage.pixels(index).colors, tint)
+
+
 def by_motion(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
     """The photo's lightness, tinted by what moves, what stands still and what is not known."""
     pixels = stage.pixels(index)
-    light = pixels.colors.astype(np.float32).mean(-1, keepdims=True) / 128
     if pixels.dynamic is None:
         tint = np.array(UNKNOWN_COLOR, np.float32)
     else:
         tint = np.where(pixels.dynamic[:, None], MOVING_COLOR, STILL_COLOR).astype(np.float32)
-    return (tint * (1 - _TINT + _TINT * light)).clip(0, 255).astype(np.uint8)
+    return _tinted(pixels.colors, tint)
 
 
 # name in the panel -> colours: those of colors.py and these
-ALL_COLORINGS: dict[str, Coloring] = COLORINGS | {"time": by_time, "sensor": by_sensor, "moving / still": by_motion}
+ALL_COLORINGS: dict[str, Coloring] = COLORINGS | {
+    "time": by_time,
+    "sensor": by_sensor,
+    "moving / still": by_motion,
+    "scene": by_scene,
+}
 
 
 def useful_colorings(stages: Sequence[Stage]) -> tuple[str, ...]:
@@ -59,6 +69,7 @@ def useful_colorings(stages: Sequence[Stage]) -> tuple[str, ...]:
     useful = {
         "time": any(len(stage.times) > 1 for stage in stages),
         "sensor": any(len(stage.scene.sensors) > 1 for stage in stages),
+        "scene": len(stages) > 1,
         "moving / still": any(view.dynamic is not None for stage in stages for view in stage.scene.views),
     }
     return tuple(name for name in ALL_COLORINGS if useful.get(name, True))
@@ -70,6 +81,12 @@ def sensor_color(sensor: str | None, sensors: Sequence[str]) -> tuple[int, int, 
         return UNKNOWN_COLOR
     number = list(sensors).index(sensor)
     return _SENSOR_COLORS[number] if number < len(_SENSOR_COLORS) else palette(number)
+
+
+def view_color(stage: Stage, index: int) -> tuple[int, int, int]:
+    """The colour of a camera: of its sensor where there are several, else its own."""
+    sensors = stage.scene.sensors
+    return sensor_color(stage.scene.views[index].sensor, sensors) if len(sensors) > 1 else palette(index)
 
 
 def legend(coloring: str, stage: Stage) -> str:
@@ -87,6 +104,11 @@ def legend(coloring: str, stage: Stage) -> str:
     if coloring == "moving / still":
         return patches([(MOVING_COLOR, "moves"), (STILL_COLOR, "stands still"), (UNKNOWN_COLOR, "not known")])
     return ""
+
+
+def _tinted(colors: UInt8[np.ndarray, "n 3"], tint: Float32[np.ndarray, "*n 3"]) -> UInt8[np.ndarray, "n 3"]:
+    light = colors.astype(np.float32).mean(-1, keepdims=True) / 128
+    return (tint * (1 - _TINT + _TINT * light)).clip(0, 255).astype(np.uint8)
 
 
 def _plain(stage: Stage, index: int, color: tuple[int, int, int]) -> UInt8[np.ndarray, "n 3"]:

@@ -21,6 +21,7 @@ LAYOUTS = {"beside": "side by side", "overlay": "overlay"}
 _SHARE = (0.02, 0.98)  # quantiles of the points between which a scene reaches
 _GAP = 0.15  # of the width of the wider scene, between two scenes
 _SAME_UP = np.cos(np.deg2rad(10))  # frames whose ups are closer than this count as equally upright
+_PANEL = 0.15  # of the width of all scenes, by which the view goes to the right: the controls cover that side
 _FOV = float(np.deg2rad(60))
 
 
@@ -66,8 +67,8 @@ def start_of(stages: Sequence[Stage]) -> Viewpoint:
     ends = [np.quantile(_in_world(stage) @ axes.T, _SHARE, axis=0) for stage in stages]
     low, high = np.min([e[0] for e in ends], axis=0), np.max([e[1] for e in ends], axis=0)
     width, height = float(high[0] - low[0]), float(high[2] - low[2])
-    distance = 0.6 * max(width / 1.6, height) / np.tan(_FOV / 2)
-    middle = axes.T @ ((low + high) / 2)
+    distance = 0.7 * max(width / 1.4, height) / np.tan(_FOV / 2)
+    middle = axes.T @ ((low + high) / 2 + [_PANEL * width, 0, 0])
     eye = middle - forward * (distance + 0.5 * float(high[1] - low[1])) + 0.45 * distance * up
     return Viewpoint(eye, middle, up, _FOV)
 

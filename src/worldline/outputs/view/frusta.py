@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from worldline.outputs.view.colors import palette
+from worldline.outputs.view.coloring import view_color
 from worldline.outputs.view.selection import VIEW_FIELDS, shown_views
 from worldline.outputs.view.viewpoint import quaternion, vertical_fov
 
@@ -71,7 +71,7 @@ class Frusta:
             scale=self.base_size,
             thickness=2.0,
             thickness_units="screen",
-            color=palette(index),
+            color=view_color(self.stage, index),
             image=thumbnail(view.image),
             format="jpeg",
             wxyz=quaternion(camera.world_from_cam[:3, :3]),

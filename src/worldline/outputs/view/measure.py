@@ -69,13 +69,14 @@ class MeasurePanel:
         if point is None:
             self._text.content = "There is no point. Click one."
             return
-        radius = _MARK * pixel * float(np.linalg.norm(point - np.asarray(camera.position)))
+        eye = np.asarray(camera.position)
+        radius = _MARK * pixel * float(np.linalg.norm(point - eye))
         self._mark(point, radius)
         if self._from is None:
             self._from = point
             self._text.content = "Click the second point."
             return
-        self._measure(self._from, point)
+        self._measure(self._from, point, eye, 4 * _MARK * pixel)
         self._from = None
 
     def pick(
@@ -103,10 +104,13 @@ class MeasurePanel:
             )
         )
 
-    def _measure(self, start: Float64[np.ndarray, "3"], end: Float64[np.ndarray, "3"]) -> None:
+    def _measure(
+        self, start: Float64[np.ndarray, "3"], end: Float64[np.ndarray, "3"], eye: Float64[np.ndarray, "3"], lift: float
+    ) -> None:
+        """Say the length and draw the line, a little nearer to the eye so that the surface does not cover it."""
         scene, length = self.viewer.server.scene, float(np.linalg.norm(end - start))
         text = length_text(length, metric=all(stage.scene.metric for stage in self.viewer.stages))
-        line = np.stack([start, end])[None].astype(np.float32)
+        line = ((1 - lift) * np.stack([start, end]) + lift * eye)[None].astype(np.float32)
         self._keep(
             scene.add_line_segments(self._name(), points=line, colors=_COLOR, thickness=3.0, thickness_units="screen")
         )

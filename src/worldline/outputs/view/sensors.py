@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from worldline.outputs.view.coloring import patches, sensor_color
 
 if TYPE_CHECKING:
-    from viser import GuiApi, GuiCheckboxHandle
+    from viser import GuiApi, GuiEvent
 
+    from worldline.outputs.view.state import ViewState
     from worldline.outputs.view.viewer import Viewer
 
 
@@ -17,7 +18,7 @@ class SensorsPanel:
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
-        self._boxes: dict[str, GuiCheckboxHandle] = {}
+        self._boxes: dict[str, Any] = {}  # viser's checkboxes
 
     def build(self, gui: GuiApi) -> None:
         """Add the checkboxes, where there is more than one sensor."""
@@ -28,8 +29,21 @@ class SensorsPanel:
             gui.add_html(patches((sensor_color(name, names), name) for name in names))
             for name in names:
                 self._boxes[name] = gui.add_checkbox(name, initial_value=True)
-                self._boxes[name].on_update(lambda _: self._choose())
+                self._boxes[name].on_update(self._choose)
 
-    def _choose(self) -> None:
+        self.viewer.store.subscribe(self._follow)
+
+    def _follow(self, state: ViewState, changed: frozenset[str]) -> None:
+        """Tick what is shown, whoever chose it."""
+        if "sensors" in changed:
+            for name, box in self._boxes.items():
+                on = state.sensors is None or name in state.sensors
+                if box.value != on:
+                    box.value = on
+
+    def _choose(self, event: GuiEvent[Any]) -> None:
+        """Show what the user has ticked."""
+        if event.client is None:
+            return
         chosen = frozenset(name for name, box in self._boxes.items() if box.value)
         self.viewer.store.change(sensors=None if len(chosen) == len(self._boxes) else chosen)

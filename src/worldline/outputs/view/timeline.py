@@ -94,7 +94,7 @@ class TimelinePanel:
         self._button = gui.add_button("Play", icon=Icon.PLAYER_PLAY, hint="Key K", disabled=count < 2)
         self._speed = gui.add_dropdown("Speed", SPEEDS, initial_value="1x")
         self._loop = gui.add_checkbox("Loop", initial_value=clock.loop)
-        self._chase = gui.add_checkbox("Follow the cameras", self.chase.on, hint="Move along with them")
+        self._chase = gui.add_checkbox("Follow", self.chase.on, hint="Move along with the cameras")
         modes = gui.add_dropdown("Points of", tuple(MODES.values()), initial_value=MODES[self.viewer.store.now.timing])
         names = {label: name for name, label in MODES.items()}
         bind(self.viewer.store, modes, "timing", to_state=names.__getitem__, to_control=MODES.__getitem__)

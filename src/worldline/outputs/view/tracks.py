@@ -6,7 +6,7 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from worldline.outputs.view.boxes import arrow, box_at, object_color, object_text
 from worldline.outputs.view.trails import Trails, trail_range, trails_of
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from worldline.outputs.view.viewer import Viewer
     from worldline.types import MovingObject
 
-_HEAD = 3.5  # diameter of a point, in pixels of the photo at the usual depth
+_HEAD = 0.012  # diameter of a point, as a share of the usual depth
 _HIDDEN = 0.6  # of that, where the point is hidden
 _NEWEST, _OLDEST = 2.5, 1.0  # thickness of a trail in pixels
+_LABEL = 0.2  # height of a label, as a share of the mean side of its box
 # corners of the unit box, and which of them its twelve edges join
 _CORNERS = np.array(list(product((-0.5, 0.5), repeat=3)), np.float32)
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
@@ -82,7 +83,7 @@ class TrackLayer:
         self.trails = trails_of(self.stage.scene, most=most)
         if self.trails is None:
             return
-        size = _HEAD * self.stage.spacing
+        size = _HEAD * self.stage.extent
         for moment in range(self.trails.points.shape[1]):
             self._nodes.append(self._send_moment(self.trails, moment, size))
 
@@ -104,7 +105,10 @@ class TrackLayer:
             )
         lines, colors = trails.pieces(moment)
         piece = scene.add_line_segments(
-            f"{path}-trail", points=lines, colors=colors, thickness=_NEWEST, thickness_units="screen", visible=False
+            *(f"{path}-trail", lines, linear_light(colors)),
+            thickness=_NEWEST,
+            thickness_units="screen",
+            visible=False,
         )
         return _Moment(clouds[0], clouds[1], piece)
 
@@ -157,7 +161,14 @@ class BoxLayer:
             f"{path}/edges", points=box_edges(thing.size), colors=color, thickness=2.0, thickness_units="screen"
         )
         top = np.array(self.stage.up) * 0.5 * float(np.abs(self.stage.up) @ thing.size)
-        label = scene.add_label(f"{path}/label", "", position=top, anchor="bottom-center", font_screen_scale=0.8)
+        # as large as befits the box, so that labels far away do not cover each other
+        label = scene.add_label(
+            *(f"{path}/label", ""),
+            position=top,
+            anchor="bottom-center",
+            font_size_mode="scene",
+            font_scene_height=_LABEL * size,
+        )
         line = scene.add_arrows(
             f"{path}/arrow",
             points=np.zeros((1, 2, 3), np.float32),
@@ -168,6 +179,13 @@ class BoxLayer:
         )
         self._boxes[number] = _Box(frame, label, line)
         return self._boxes[number]
+
+
+def linear_light(colors: UInt8[np.ndarray, "*n 3"]) -> UInt8[np.ndarray, "*n 3"]:
+    """sRGB -> what viser's page takes the colours of the ends of lines for, alone of all its colours."""
+    share = colors / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    return np.rint(255 * linear).astype(np.uint8)
 
 
 def box_edges(size: Float32[np.ndarray, "3"]) -> Float32[np.ndarray, "12 2 3"]:
