@@ -229,7 +229,8 @@ def test_mistakes_are_refused() -> None:
 
 
 def trial(scene: str, method: str, psnr: float, group: str = "novel") -> NovelTrial:
-    return NovelTrial("rooms", 4, scene, method, group, {"psnr": psnr, "ssim": psnr / 40, "coverage": 0.5, "seen": 1.0})
+    figures = {"psnr": psnr, "psnr_seen": psnr + 1, "ssim": psnr / 40, "coverage": 0.5, "seen": 1.0}
+    return NovelTrial("rooms", 4, scene, method, group, figures)
 
 
 def test_the_report_compares_scene_by_scene() -> None:
@@ -242,6 +243,8 @@ def test_the_report_compares_scene_by_scene() -> None:
     means = report.as_json()["means"]
     assert means[0]["psnr"][0] == 22 and means[0]["scenes"] == 3
     assert pick_scenes(report) == {"best": "2", "middle": "1", "worst": "0"}
+    few = NovelReport(about, trials[:3:2])
+    assert pick_scenes(few) == {"best": "1", "worst": "0"}  # each scene once
     page = report.as_markdown()
     assert "LPIPS: not installed" in page and "new minus the others" in page and "one factor per scene" in page
 

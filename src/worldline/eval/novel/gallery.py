@@ -26,10 +26,15 @@ _DIM = 0.45  # brightness of what no shown photo sees
 
 
 def pick_scenes(report: NovelReport) -> dict[str, str]:
-    """Names of the best, the middle and the worst scene by the first method's PSNR, at the fewest shown photos."""
+    """Names of the best, the middle and the worst scene by the first method's PSNR of what is seen, at the fewest
+    shown photos; each scene once.
+    """
     rows = report.of(report.methods[0], report.counts[0])
-    ranked = sorted(rows, key=lambda scene: -rows[scene]["psnr"])
-    return {title: ranked[round(share * (len(ranked) - 1))] for title, share in _SHARES.items()}
+    ranked = sorted(rows, key=lambda scene: -rows[scene]["psnr_seen"])
+    chosen: dict[str, str] = {}
+    for title, share in _SHARES.items():
+        chosen.setdefault(ranked[round(share * (len(ranked) - 1))], title)
+    return {title: scene for scene, title in chosen.items()}
 
 
 def write_gallery(
@@ -37,7 +42,8 @@ def write_gallery(
 ) -> Path:
     """Draw some scenes, each with its title: shown photos, then each held-out photo beside what the methods show.
 
-    In the second picture of a row what no shown photo sees is dimmed.
+    In the second picture of a row what no shown photo sees is dimmed. Above each picture is its PSNR, whole and over
+    what is seen.
 
     Raises:
         OutputError: the file cannot be written.
@@ -57,16 +63,26 @@ def _band(
     pictures = {name: show(case.held_out).color for name, show in shows.items()}
     lines = []
     for place, view in enumerate(case.held_out):
-        photo = (case.scene.photos[view] / 255).astype(np.float32)
-        dimmed = photo * np.where(case.seen(view), 1.0, _DIM)[..., None].astype(np.float32)
+        photo, seen = (case.scene.photos[view] / 255).astype(np.float32), case.seen(view)
+        dimmed = photo * np.where(seen, 1.0, _DIM)[..., None].astype(np.float32)
         tiles = [_tile(_contact(case), "shown photos", tile), _tile(dimmed, "truth (dim: not seen)", tile)]
         for name, found in pictures.items():
-            psnr = capped_psnr(_tensor(found[place]), _tensor(photo))
-            tiles.append(_tile(found[place], f"{name} {psnr:.1f}", tile))
+            scores = [capped_psnr(*map(torch.from_numpy, pair))
+                      for pair in ((found[place], photo), (found[place][seen], photo[seen]))]  # fmt: skip
+            tiles.append(_tile(found[place], f"{_short(name, models)} {scores[0]:.1f}/{scores[1]:.1f}", tile))
         lines.append(np.concatenate(tiles, 1))
     heading = Image.new("RGB", (lines[0].shape[1], _LABEL + _GAP), "white")
-    ImageDraw.Draw(heading).text((2, _GAP), f"{title}: scene {case.scene.name}, PSNR in dB", fill="black")
+    text = f"{title}: scene {case.scene.name}; {', '.join(models) or 'baselines'}; PSNR in dB, whole/seen"
+    ImageDraw.Draw(heading).text((2, _GAP), text, fill="black")
     return np.concatenate([np.asarray(heading), *lines], 0)
+
+
+def _short(name: str, models: Mapping[str, Reconstructor]) -> str:
+    """Without the model's label where there is one model only."""
+    label = next(iter(models), "")
+    if len(models) != 1 or not name.startswith(label):
+        return name
+    return name.removeprefix(label).removeprefix(", ") or "Gaussians"
 
 
 def _contact(case: Case) -> Float32[np.ndarray, "height width 3"]:
@@ -91,7 +107,3 @@ def _tile(picture: Float32[np.ndarray, "h w 3"], text: str, size: int) -> UInt8[
         text = f"{words[0][:-2]}… {words[1]}" if len(words) == 2 and len(words[0]) > 2 else text[:-1]
     pen.text((1, 2), text, fill="black")
     return np.asarray(canvas)
-
-
-def _tensor(picture: Float32[np.ndarray, "h w 3"]) -> torch.Tensor:
-    return torch.from_numpy(picture).permute(2, 0, 1)
