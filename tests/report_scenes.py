@@ -6,11 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from worldline.outputs.report.contents import PANEL, Panel
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera, ImageTransform, MovingObject, Provenance, Tracks
 
 HEIGHT, WIDTH = 24, 32
 LEVEL = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # world_from_cam of a level camera that looks along y; z is up
+
+
+def quick_new_view(scene: Scene) -> Panel:
+    """Instead of a rendered view, noise: at once there, and as large a file as can be."""
+    noise = np.random.default_rng(0).integers(0, 255, (*PANEL, 3)).astype(np.uint8)
+    return Panel("A new view", "A new view.", noise)
 
 
 def turned(degrees: float) -> np.ndarray:

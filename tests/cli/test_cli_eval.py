@@ -57,7 +57,7 @@ def test_two_models_are_measured_and_compared_in_one_command(
     ]
     assert run(*arguments, "-o", out) == 0
     with Image.open(tmp_path / "rooms_gallery.jpg") as picture:  # 3 scenes, photos above truth above prediction
-        assert picture.width == 2 * 128 and picture.height == 3 * (3 * 128 + 14)
+        assert picture.width == 2 * 128 and picture.height == 3 * (3 * 128 + 40)
     content = json.loads(out.read_text())
     assert content["command"].startswith("worldline eval rooms -n 1")
     methods = [record["method"] for record in content["summary"]]

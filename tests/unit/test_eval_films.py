@@ -189,7 +189,7 @@ def test_suite_writes_its_tables_plot_and_picture(store: FilmStore, tmp_path: Pa
     assert stored["means"]["exact"]["abs_rel"][0] < 0.02 < stored["means"][STAY]["abs_rel"][0]
     assert "1 of 1" in files[1].read_text(encoding="utf-8")
     picture = draw_band(*seen[0])
-    assert picture.shape == (15 + 2 * 2 * HEIGHT + 6, 6 * 2 * WIDTH, 3)
+    assert picture.shape == (60 + 2 * 2 * HEIGHT + 6, 6 * 2 * WIDTH, 3)
     assert write_sheet(seen, tmp_path / "films.jpg").stat().st_size > 5000
     same = evaluate_films([exact_method(noise=0.01), stay_method()], settings)
     assert same.as_json() == report.as_json()

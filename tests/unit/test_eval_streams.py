@@ -280,7 +280,7 @@ def test_a_sheet_shows_the_stream(model: Reconstructor, store: DriveStore, tmp_p
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     drive = store.get(settings.spec(0))
     front = drive.images[1, 0]  # second column of the first row of pictures
-    assert np.abs(pixels[16 : 16 + HEIGHT, 48:96] - front)[16:].mean() < 12
+    assert np.abs(pixels[60 : 60 + HEIGHT, 48:96] - front)[16:].mean() < 12
     assert ((pixels[-90:, :, 0] > 180) & (pixels[-90:, :, 1] < 60)).any()  # the way of the car
 
 

@@ -13,6 +13,12 @@ from worldline.outputs.report.facts import BINS, choose, collect, papers, sample
 from worldline.weights.registry import MODELS
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new view of reports is tested where rendering is, and from the command line."""
+    monkeypatch.setattr("worldline.outputs.report.contents._new_view", report_scenes.quick_new_view)
+
+
 def test_every_view_and_the_whole_are_counted_exactly() -> None:
     scene = report_scenes.photos(5)
     facts = collect(scene, choose(scene, 24))

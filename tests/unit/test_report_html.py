@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,8 +48,16 @@ class Reader(HTMLParser):
         self.texts.append(data)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """The new view of reports is tested where rendering is, and from the command line."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("worldline.outputs.report.contents._new_view", report_scenes.quick_new_view)
+        yield
+
+
 @pytest.fixture(scope="module")
-def contents() -> Contents:
+def contents(_quick: None) -> Contents:
     return gather(report_scenes.photos(3), "three photos")
 
 

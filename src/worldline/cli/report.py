@@ -18,6 +18,8 @@ class Report:
     out: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["-o"])] = ()
     """Files to write, by their ending: .html (one file with everything in it), .png or .jpg. By default report.html in
     the scene's folder."""
+    figure: tuple[Path, ...] = ()
+    """Pictures to write (.png, .jpg) that show the views, the map and the new view alone, as in a paper."""
     views: int = 24
     """At most this many views are shown one by one, evenly spread; the figures of the whole count all."""
     title: str | None = None
@@ -32,13 +34,16 @@ def run(argv: list[str]) -> int:
     from worldline.outputs.report import check_report_path, write_scene_reports
     from worldline.scene import Scene
 
-    paths = list(arguments.out) or [arguments.scene / "report.html"]
+    paths = list(arguments.out)
+    if not paths and not arguments.figure:
+        paths = [arguments.scene / "report.html"]
     check_positive(views=arguments.views)
     scene = Scene.load(arguments.scene, lazy=True)
-    for path in paths:
-        check_report_path(path)
+    for path in (*paths, *arguments.figure):
+        check_report_path(path, figure=path in arguments.figure)
         check_writable(path.parent)
     title = arguments.title or arguments.scene.resolve().name
-    for path in write_scene_reports(scene, paths, title=title, views=arguments.views):
+    written = write_scene_reports(scene, paths, figures=arguments.figure, title=title, views=arguments.views)
+    for path in written:
         console().print(f"wrote {path}")
     return 0

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageDraw
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
 
 from worldline.eval.report import Report
-from worldline.files import replacing_file, reporting
 from worldline.inputs import load_views
-from worldline.outputs.overview import colorize
+from worldline.outputs.drawing import Scale, heading, paint, save_picture
 
 if TYPE_CHECKING:
     from worldline.pipeline import Reconstructor
 
-_LABEL = 14  # pixels of text above a row
 _SHOWN = ("point_error", "abs_rel", "rotation")
 _SHARES = {"best": 0.0, "median": 0.5, "worst": 1.0}
 
@@ -26,8 +24,9 @@ _SHARES = {"best": 0.0, "median": 0.5, "worst": 1.0}
 def write_gallery(report: Report, model: Reconstructor, layout: str, path: str | Path, *, tile: int = 128) -> Path:
     """Three scenes by the point error of the report's first model: photos, true depth, predicted depth.
 
-    The prediction has one scale per scene (median of true over predicted depth) and the colours of the truth's range;
-    grey is sky or a view without a pose. Only the smallest number of views of the report is shown.
+    The prediction has one scale per scene (median of true over predicted depth) and the colours of the truth's range,
+    which stands above them; grey is sky or a view without a pose. Only the smallest number of views of the report is
+    shown.
 
     Raises:
         OutputError: the file cannot be written.
@@ -40,10 +39,7 @@ def write_gallery(report: Report, model: Reconstructor, layout: str, path: str |
     for name, share in _SHARES.items():
         trial = trials[round(share * (len(trials) - 1))]
         rows.append(_row(model, layout, int(trial.trial), fewest, f"{name} of {len(trials)}: ", trial.figures, tile))
-    picture = Image.fromarray(np.concatenate(rows, 0))
-    with reporting(path), replacing_file(path) as temporary:
-        picture.save(temporary, quality=88)
-    return path
+    return save_picture(np.concatenate(rows, 0), path, quality=88)
 
 
 def _row(
@@ -59,20 +55,18 @@ def _row(
     found = np.stack([view.depth for view in scene.views])
     known = valid & np.array([view.pose_status != "failed" for view in scene.views])[:, None, None] & (found > 0)
     scale = np.median(truth[known] / found[known]) if known.any() else 1.0
-    near, far = np.percentile(truth[valid], (1, 95))
-    grids = [photos, _paint(truth, valid, near, far), _paint(found * scale, known, near, far)]
+    colors = Scale.around(truth[valid], log=True)
+    grids = [photos, _paint(truth, valid, colors), _paint(found * scale, known, colors)]
     lines = [np.concatenate([_resized(picture, tile) for picture in grid], 1) for grid in grids]
     shown = ", ".join(f"{key} {figures[key]:.3g}" for key in _SHOWN if key in figures)
-    label = Image.new("RGB", (lines[0].shape[1], _LABEL), "white")
-    ImageDraw.Draw(label).text((2, 1), f"{name}{layout} seed {seed}, {shown}", fill="black")
-    return np.concatenate([np.asarray(label), *lines], 0)
+    label = heading(f"{name}{layout} seed {seed}, {shown}", lines[0].shape[1], depth=colors)
+    return np.concatenate([label, *lines], 0)
 
 
 def _paint(
-    depth: Float[np.ndarray, "view height width"], known: np.ndarray, near: float, far: float
+    depth: Float[np.ndarray, "view height width"], known: Bool[np.ndarray, "view height width"], colors: Scale
 ) -> UInt8[np.ndarray, "view height width 3"]:
-    colors = np.stack([colorize(one) for one in (depth - near) / max(far - near, 1e-9)])
-    return np.where(known[..., None], colors, 200).astype(np.uint8)
+    return np.stack([paint(one, seen, colors, "near") for one, seen in zip(depth, known, strict=True)])
 
 
 def _resized(picture: UInt8[np.ndarray, "height width 3"], tile: int) -> UInt8[np.ndarray, "tile tile 3"]:

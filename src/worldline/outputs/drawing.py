@@ -215,6 +215,22 @@ def shorten(text: str, size: int, width: float) -> str:
     return ""
 
 
+def heading(
+    text: str, width: int, *, depth: Scale | None = None, unit: str = "m", size: int = 13
+) -> UInt8[np.ndarray, "height width 3"]:  # fmt: skip
+    """A strip to put above pictures: a line of text and, where they show depth, a line with its colour bar."""
+    line = round(1.5 * size)
+    picture = Image.new("RGB", (width, line if depth is None else 2 * line), PAPER)
+    pen = Pen(picture)
+    pen.text(3, line - 5, text, size, width=width - 6)
+    if depth is not None:
+        x = 3 + pen.text(3, 2 * line - 5, f"depth {number(depth.low)} ", size)
+        bar = color_bar("near", min(120, width // 3), size - 2)
+        picture.paste(Image.fromarray(bar), (round(x) + 5, line + 3))
+        pen.text(x + bar.shape[1] + 10, 2 * line - 5, f"{number(depth.high)} {unit}", size)
+    return np.asarray(picture)
+
+
 def save_picture(picture: UInt8[np.ndarray, "height width 3"], path: str | Path, *, quality: int = 90) -> Path:
     """Write a picture as a file, in the format of its ending, whole or not at all.
 

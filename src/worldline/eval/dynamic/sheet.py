@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from PIL import Image, ImageDraw
 
 from worldline.eval.dynamic.films import Film
 from worldline.eval.dynamic.scores import Predicted, at_centers
-from worldline.files import replacing_file, reporting
-from worldline.outputs.overview import colorize
+from worldline.outputs.drawing import UNKNOWN, Scale, colorize, heading, mark, paint, save_picture
 
-_TITLE, _GAP = 15, 6  # pixels
+_GAP = 6  # pixels
 _SHOWN = 40  # tracks
 _ENLARGED = 2  # tracks are drawn on an image that many times as large as the frame
-_PLAIN = 205  # grey level where there is no depth
-_TITLES = ("frame", "true depth", "found depth", "true tracks", "found tracks", "what moves: found (pink), true (line)")
-_PINK = np.array([255, 40, 160])
+_TITLES = ("frame", "true depth", "found depth", "true tracks", "found tracks", "what moves")
 
 
 def write_sheet(bands: Sequence[tuple[Film, Predicted]], path: Path, *, quality: int = 84) -> Path:
@@ -29,9 +26,7 @@ def write_sheet(bands: Sequence[tuple[Film, Predicted]], path: Path, *, quality:
         OutputError: the file cannot be written.
     """
     picture = np.concatenate([draw_band(film, found) for film, found in bands], 0)
-    with reporting(path), replacing_file(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="jpeg", quality=quality, optimize=True)
-    return path
+    return save_picture(picture, path, quality=quality)
 
 
 def draw_band(film: Film, found: Predicted) -> UInt8[np.ndarray, "height width 3"]:
@@ -43,12 +38,12 @@ def draw_band(film: Film, found: Predicted) -> UInt8[np.ndarray, "height width 3
     last = len(film) - 1
     rows = [_row(film, found, frame) for frame in (last // 3, last)]
     width = film.images.shape[2] * _ENLARGED
-    title = Image.new("RGB", (rows[0].shape[1], _TITLE), "white")
-    for place, text in enumerate(_TITLES):
-        said = f"seed {film.spec.seed}: {text}" if place == 0 else text
-        ImageDraw.Draw(title).text((place * width + 3, 2), said, fill="black")
+    above = heading(
+        f"seed {film.spec.seed}; what moves: found in pink, true outlined", rows[0].shape[1], depth=_colors(film)
+    )
+    titles = np.concatenate([heading(text, width) for text in _TITLES], 1)
     gap = np.full((_GAP, rows[0].shape[1], 3), 255, np.uint8)
-    return np.concatenate([np.asarray(title), *rows, gap], 0)
+    return np.concatenate([above, titles, *rows, gap], 0)
 
 
 def _row(film: Film, found: Predicted, frame: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -71,29 +66,23 @@ def _large(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "height width
     return image.repeat(_ENLARGED, 0).repeat(_ENLARGED, 1)
 
 
-def _range(film: Film) -> tuple[float, float]:
-    known = film.depth[film.depth > 0]
-    near, far = np.percentile(known, (2, 98))
-    return float(near), float(max(far, 1.05 * near))
-
-
-def _paint(depth: Float[np.ndarray, "h w"], ends: tuple[float, float]) -> UInt8[np.ndarray, "h w 3"]:
-    place = np.log(np.clip(np.nan_to_num(depth), ends[0], ends[1]) / ends[0]) / np.log(ends[1] / ends[0])
-    return np.where((depth > 0)[..., None], colorize(1 - place), _PLAIN).astype(np.uint8)
+def _colors(film: Film) -> Scale:
+    return Scale.around(film.depth[film.depth > 0], log=True)
 
 
 def _true_depth(film: Film, frame: int) -> UInt8[np.ndarray, "h w 3"]:
-    return _large(_paint(film.depth[frame], _range(film)))
+    depth = film.depth[frame]
+    return _large(paint(depth, depth > 0, _colors(film), "near"))
 
 
 def _found_depth(film: Film, found: Predicted, frame: int) -> UInt8[np.ndarray, "h w 3"]:
     size = film.images.shape[2] * _ENLARGED, film.images.shape[1] * _ENLARGED
     if found.depth is None:
-        return np.full((size[1], size[0], 3), _PLAIN, np.uint8)
+        return np.full((size[1], size[0], 3), UNKNOWN, np.uint8)
     true = at_centers(film.depth, found.depth.shape[1:])
     known = (true > 0) & (found.depth > 0)
     factor = float(np.median(true[known]) / np.median(found.depth[known])) if known.any() else 1.0
-    painted = _paint(factor * found.depth[frame], _range(film))
+    painted = paint(factor * found.depth[frame], found.depth[frame] > 0, _colors(film), "near")
     return np.asarray(Image.fromarray(painted).resize(size, Image.Resampling.NEAREST))
 
 
@@ -133,9 +122,8 @@ def _moving(film: Film, found: Predicted, frame: int) -> UInt8[np.ndarray, "h w 
     number = int(np.abs(found.mask_frames - frame).argmin())
     frame = int(found.mask_frames[number])
     size = film.images.shape[2] * _ENLARGED, film.images.shape[1] * _ENLARGED
-    shown = 0.5 * _large(film.images[frame]).astype(np.float64)
     mask = np.asarray(Image.fromarray(found.mask[number]).resize(size, Image.Resampling.NEAREST))
-    shown[mask] = 0.4 * shown[mask] + 0.6 * _PINK
+    shown = mark(_large(film.images[frame]), mask)
     true = (film.shift[frame] >= 0.01).repeat(_ENLARGED, 0).repeat(_ENLARGED, 1)
     shown[binary_dilation(true, iterations=_ENLARGED) & ~true] = 255
-    return shown.astype(np.uint8)
+    return shown

@@ -13,18 +13,16 @@ from PIL import Image, ImageDraw
 from worldline.eval.streams.drives import DriveStore, StreamDrive
 from worldline.eval.streams.runs import Estimate, Key, lifted, run_stream
 from worldline.eval.streams.suite import StreamSettings
-from worldline.files import replacing_file, reporting
-from worldline.outputs.overview import colorize
+from worldline.outputs.drawing import Scale, heading, mark, paint, save_picture
 
 if TYPE_CHECKING:
     from worldline.pipeline import Reconstructor
     from worldline.pipeline.stream import StreamOptions
 
 RING = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
-_LABEL, _GAP = 16, 6  # pixels
-_NEAR, _FAR = 2.0, 60.0  # metres, ends of the colours
+_GAP = 6  # pixels
+_COLORS = Scale(2.0, 60.0, log=True)  # metres
 _SIDE = 44.0  # metres, of the view from above
-_MOVING = np.array([255, 40, 160])
 _TRAJECTORY = (220, 0, 0)
 
 
@@ -50,9 +48,7 @@ def write_sheet(
     drive = DriveStore(settings.cache, most=1).get(settings.spec(number))
     run = run_stream(model, drive, options)
     picture = draw_sheet(drive, run.final, tile)
-    with reporting(path), replacing_file(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="jpeg", quality=quality, optimize=True)
-    return path
+    return save_picture(picture, path, quality=quality)
 
 
 def draw_sheet(
@@ -61,7 +57,9 @@ def draw_sheet(
     """The picture of :func:`write_sheet` for given estimates at the size of the drive's images."""
     last = len(drive.times) - 1
     sensors = [name for name in RING if name in drive.spec.sensors]
-    rows = [_titles(sensors, tile)]
+    said = "images, true and found depth, what moves (found: pink, true: outlined)"
+    rows = [heading(said, tile * len(sensors), depth=_COLORS)]
+    rows.append(np.concatenate([heading(name, tile) for name in sensors], 1))
     for step in sorted({1, (last + 1) // 2, last - 1 if last > 2 else last}):
         rows += _step(drive, estimates, step, sensors, tile)
     width = rows[0].shape[1]
@@ -77,8 +75,8 @@ def _step(
         row = drive.spec.sensors.index(name)
         image, depth, each = drive.images[step, row], drive.depth[step, row], estimates[step, name]
         lines["image"].append(image)
-        lines["true depth"].append(_paint(depth, depth > 0))
-        lines["found depth"].append(_paint(each.depth, each.mask & (each.depth > 0)))
+        lines["true depth"].append(paint(depth, depth > 0, _COLORS, "near"))
+        lines["found depth"].append(paint(each.depth, each.mask & (each.depth > 0), _COLORS, "near"))
         lines["moving"].append(_mark(image, each.dynamic, drive.speed[step, row] >= 0.5))
     seconds = drive.times[step] - drive.times[0]
     strips = []
@@ -91,21 +89,14 @@ def _step(
     return [*strips, np.full((_GAP, strips[0].shape[1], 3), 255, np.uint8)]
 
 
-def _paint(depth: Float[np.ndarray, "h w"], known: Bool[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    place = np.log(np.clip(depth, _NEAR, _FAR) / _NEAR) / np.log(_FAR / _NEAR)
-    return np.where(known[..., None], colorize(1 - place), 205).astype(np.uint8)
-
-
 def _mark(
     image: UInt8[np.ndarray, "h w 3"], found: Bool[np.ndarray, "h w"] | None, true: Bool[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 3"]:
     from scipy.ndimage import binary_dilation
 
-    shown = 0.45 * image.astype(np.float64)
-    if found is not None:
-        shown[found] = 0.35 * shown[found] + 0.65 * _MOVING
+    shown = mark(image, np.zeros_like(true) if found is None else found)
     shown[binary_dilation(true) & ~true] = 255
-    return shown.astype(np.uint8)
+    return shown
 
 
 def _clouds(
@@ -162,13 +153,6 @@ def _from_above(
     pen.line((width - bar - 10, height - 10, width - 10, height - 10), fill="black", width=2)
     pen.text((width - bar - 10, height - 26), "10 m", fill="black", stroke_width=2, stroke_fill="white")
     pen.text((4, 2), text, fill="black", stroke_width=2, stroke_fill="white")
-    return np.asarray(picture)
-
-
-def _titles(sensors: Sequence[str], tile: int) -> UInt8[np.ndarray, "height width 3"]:
-    picture = Image.new("RGB", (tile * len(sensors), _LABEL), "white")
-    for place, name in enumerate(sensors):
-        ImageDraw.Draw(picture).text((place * tile + 3, 1), name, fill="black")
     return np.asarray(picture)
 
 

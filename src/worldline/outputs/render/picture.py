@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from worldline.errors import InputError
-from worldline.outputs.overview import colorize
+from worldline.outputs.drawing import colorize
 from worldline.types import Camera
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}

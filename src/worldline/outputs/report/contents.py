@@ -84,7 +84,7 @@ def gather(scene: Scene, title: str, most: int = 24) -> Contents:
         captions=tuple(_caption(each) for each in facts.shown),
         rows=_rows(views, facts),
         bars=_bars(facts),
-        panels=(_from_above(scene, sample, rows), _oblique(scene)),
+        panels=_panels(scene, sample, rows),
         summary=_summary(scene, facts, sample),
         table=_table(facts),
         provenance=_provenance(scene),
@@ -169,12 +169,20 @@ def _from_above(scene: Scene, sample: Sample, rows: Sequence[int]) -> Panel:
     return Panel("From above", "; ".join(said) + ".", draw_top_view(scene, sample, rows, width=width, height=height))
 
 
-def _oblique(scene: Scene) -> Panel:
-    from worldline.outputs.overview import draw_cloud
+def _panels(scene: Scene, sample: Sample, rows: Sequence[int]) -> tuple[Panel, ...]:
+    """The map and a new view; of a scene without points only the map with the cameras."""
+    above = _from_above(scene, sample, rows)
+    return (above, _new_view(scene)) if len(sample.points) else (above,)
 
-    return Panel(
-        "From outside", "A new view, rendered from the points.", draw_cloud(scene, width=PANEL[1], height=PANEL[0])
-    )
+
+def _new_view(scene: Scene) -> Panel:
+    from worldline.outputs.render.scene import default_moment, render_still  # torch: only where it is needed
+
+    kind = "Gaussians" if scene.gaussians is not None else "points"
+    moment = default_moment(scene) if scene.gaussians is None else None
+    at = "" if moment is None else f", {number(moment - scene.times[0])} s after the start"
+    picture = render_still(scene, size=PANEL, moment=moment)
+    return Panel("A new view", f"A new view: the {kind} as seen from a place where no camera was{at}.", picture.color)
 
 
 def _summary(scene: Scene, facts: Facts, sample: Sample) -> tuple[tuple[str, str], ...]:

@@ -27,10 +27,20 @@ from worldline.outputs.report.facts import Histogram
 
 WIDTH = 1800  # pixels
 _MARGIN, _GAP = 60, 10
-_LABELS = 104  # width of the column with the names of the rows
+_LABELS = 118  # width of the column with the names of the rows
 _TILE = 300  # largest side of a small picture
-_TEXT, _SMALL = 19, 16  # heights of letters
+_TEXT, _SMALL = 21, 18  # heights of letters
 _WARNING: Color = (166, 84, 0)
+
+
+def draw_figure(contents: Contents) -> UInt8[np.ndarray, "height 1800 3"]:
+    """Only the pictures of a report, with their colour bars: a figure for a paper."""
+    page = _Page()
+    _contact_sheet(page, contents)
+    _legend(page, contents.bars)
+    _panels(page, contents.panels)
+    page.y -= 40
+    return page.finished()
 
 
 def draw_page(contents: Contents) -> UInt8[np.ndarray, "height 1800 3"]:
