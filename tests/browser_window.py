@@ -14,8 +14,12 @@ from PIL import Image
 
 SIZE = (720, 420)  # width, height of the tab in pixels: software rendering is slow
 PANEL = 330  # pixels on the right that the controls cover
-# the browser's own chatter about software rendering is not an error of the page
-HARMLESS = ("GPU stall due to ReadPixels", "GL Driver Message", "Automatic fallback to software WebGL")
+# not errors of the page: the browser's chatter about software rendering; the mesh on which viser draws Gaussians, whose
+# vertices hold data instead of positions
+HARMLESS = (
+    *("GPU stall due to ReadPixels", "GL Driver Message", "Automatic fallback to software WebGL"),
+    "computeBoundingSphere(): Computed radius is NaN",
+)
 
 
 @dataclass
@@ -46,7 +50,29 @@ class Window:
         """The part of the tab that the controls do not cover."""
         return self.shot(name)[:, :-PANEL]
 
-    def settle(self, seconds: float = 15.0) -> np.ndarray:
+    def dismiss(self) -> None:
+        """Close the notifications, such as viser's about drawing in software."""
+        self.page.wait_for_selector("canvas")
+        for button in self.page.locator(".mantine-Notification-closeButton").all():
+            button.click()
+
+    def slider(self, label: str) -> Any:
+        """The (first) thumb of the slider that stands beside a label; it takes keys such as "End"."""
+        row = self.page.get_by_text(label, exact=True).bounding_box()
+        thumbs = self.page.get_by_role("slider").all()
+        return min(thumbs, key=lambda thumb: abs(thumb.bounding_box()["y"] - row["y"]))
+
+    def project(self, points: Any) -> np.ndarray:
+        """Where the tab shows points of the viewer's world: (x, y) in its pixels, [n, 2]."""
+        import viser.transforms
+
+        camera = self.client.camera
+        rotation = viser.transforms.SO3(np.asarray(camera.wxyz)).as_matrix()
+        x, y, z = ((np.atleast_2d(points) - camera.position) @ rotation).T
+        focal = camera.image_height / 2 / np.tan(camera.fov / 2)
+        return np.stack([camera.image_width / 2 + focal * x / z, camera.image_height / 2 + focal * y / z], axis=-1)
+
+    def settle(self, seconds: float = 60.0) -> np.ndarray:
         """Wait until the viewer has sent everything and two pictures in a row are equal; returns the picture."""
         self.viewer.settle(seconds)
         before, deadline = self.picture(), time.monotonic() + seconds

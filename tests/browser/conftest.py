@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ def find_chromium() -> str | None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """The browser (playwright's ``Browser``); tests that ask for it are skipped where there is none."""
-    pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     path = find_chromium()
     with api.sync_playwright() as playwright:
@@ -53,12 +52,10 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(given) if given else tmp_path_factory.mktemp("shots")
 
 
-@pytest.fixture
-def open_window(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
-    """``open_window(*scenes, size=(w, h), **options of open_viewer)`` -> a :class:`Window` that has drawn.
-
-    ``viewer=`` opens another tab of a viewer that runs already. All end with the test.
-    """
+@contextmanager
+def opening(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
+    """What the fixtures below give; all that was opened is closed at the end."""
+    pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
     from worldline.outputs.view import open_viewer
 
     with ExitStack() as stack:
@@ -69,11 +66,30 @@ def open_window(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
                 stack.callback(viewer.stop)
             tab = chromium.new_page(viewport={"width": size[0], "height": size[1]})
             stack.callback(tab.close)
+            tab.set_default_timeout(60_000)  # ms; a busy machine draws in software
             window, known = Window(viewer, tab, shots), set(viewer.server.get_clients())
             watch(window)
             tab.goto(viewer.url)
-            window.until(lambda: set(viewer.server.get_clients()) - known, 20.0)
+            window.until(lambda: set(viewer.server.get_clients()) - known, 60.0)
+            window.dismiss()
             window.settle()
             return window
 
+        yield open_
+
+
+@pytest.fixture
+def open_window(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
+    """``open_window(*scenes, size=(w, h), **options of open_viewer)`` -> a :class:`Window` that has drawn.
+
+    ``viewer=`` opens another tab of a viewer that runs already. All end with the test.
+    """
+    with opening(chromium, shots) as open_:
+        yield open_
+
+
+@pytest.fixture(scope="module")
+def open_shared_window(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
+    """As ``open_window``, for windows that all tests of a file use: opening one is what takes long."""
+    with opening(chromium, shots) as open_:
         yield open_

@@ -95,7 +95,8 @@ def legend(coloring: str, stage: Stage) -> str:
         return _bar("least sure", "confidence", "surest")
     if coloring == "depth":
         unit = "m" if stage.scene.metric else "units"
-        return _bar(f"{stage.depth_limit:.3g} {unit}", "depth", "0")
+        near, far = stage.depth_ends
+        return _bar(f"{far:.3g} {unit}", "depth", f"{near:.3g} {unit}")
     if coloring == "time" and len(stage.times) > 1:
         return _bar("0 s", "time", f"{stage.times[-1] - stage.times[0]:.3g} s")
     if coloring == "sensor":

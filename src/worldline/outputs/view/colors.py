@@ -39,7 +39,8 @@ def _confidence(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
 
 
 def _depth(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
-    return ramp(1 - np.clip(stage.pixels(index).depth / stage.depth_limit, 0, 1))
+    near, far = stage.depth_ends
+    return ramp(1 - np.clip((stage.pixels(index).depth - near) / (far - near), 0, 1))
 
 
 def _view(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:

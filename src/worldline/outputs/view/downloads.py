@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from worldline.scene import Scene
 
 _log = logging.getLogger(__name__)
-_RENDER_SECONDS = 20.0  # a tab in the background may never answer
+_LEAST_WIDTH = 1600  # pixels; a small window or a coarse screen must not make a coarse picture
+_RENDER_SECONDS = 60.0  # a tab in the background may never answer
 
 
 def file_name(text: str) -> str:
@@ -33,15 +34,14 @@ def file_name(text: str) -> str:
 
 
 def screenshot(client: viser.ClientHandle, background: tuple[int, int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """What the tab of ``client`` shows, without the controls, in its size.
+    """What the tab of ``client`` shows, without the controls, in the resolution of the screen or a finer one.
 
     Raises:
         TimeoutError: the tab does not answer, for example because it is in the background.
     """
-    camera = client.camera
-    rendered = client.get_render(
-        camera.image_height, camera.image_width, transport_format="png", timeout=_RENDER_SECONDS
-    )
+    width = max(client.camera.image_width, _LEAST_WIDTH)
+    height = round(width / client.camera.aspect)
+    rendered = client.get_render(height, width, transport_format="png", timeout=_RENDER_SECONDS)
     share = rendered[..., 3:].astype(np.float32) / 255
     return np.rint(share * rendered[..., :3] + (1 - share) * np.array(background)).astype(np.uint8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ def number(value: int) -> str:
 def count_text(drawn: int, total: int) -> str:
     """How many points are drawn of those that pass the sliders."""
     return f"{number(drawn)} of {number(total)} points" if drawn < total else f"{number(drawn)} points, all of them"
+
+
+def gaussians_text(stages: Sequence[Stage]) -> str:
+    """How many Gaussians are drawn: all there are."""
+    total = sum(len(stage.scene.gaussians.means) for stage in stages if stage.scene.gaussians is not None)
+    return f"{number(total)} Gaussians, all of them; the sliders are for points"
 
 
 def describe(stage: Stage) -> str:

@@ -10,7 +10,7 @@ from viser import Icon
 from worldline.outputs.export import FORMATS
 from worldline.outputs.view.coloring import useful_colorings
 from worldline.outputs.view.downloads import send_export, send_screenshot
-from worldline.outputs.view.information import count_text, describe
+from worldline.outputs.view.information import count_text, describe, gaussians_text
 from worldline.outputs.view.state import DEFAULT_BUDGET
 from worldline.outputs.view.viewer import BACKGROUNDS
 
@@ -82,7 +82,17 @@ class PointsPanel:
         bind(store, size, "point_size", to_state=float)
         bind(store, budget, "budget", to_state=lambda value: 1000 * int(value), to_control=lambda value: value // 1000)
         bind(store, coloring, "coloring")
-        viewer.on_count(lambda drawn, total: setattr(count, "content", count_text(drawn, total)))
+
+        def say(state: ViewState) -> None:
+            count.content = count_text(*drawn) if state.shown == "points" else gaussians_text(viewer.stages)
+
+        def count_anew(*counts: int) -> None:
+            drawn[:] = counts
+            say(store.now)
+
+        drawn = [0, 0]
+        viewer.on_count(count_anew)
+        store.subscribe(lambda state, changed: say(state) if "shown" in changed else None)
 
     def _add_switch(self, gui: GuiApi) -> None:
         store = self.viewer.store

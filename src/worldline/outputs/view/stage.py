@@ -146,6 +146,15 @@ class Stage:
         return float(np.quantile(depths, 0.99)) or 1.0 if len(depths) else 1.0
 
     @cached_property
+    def depth_ends(self) -> tuple[float, float]:
+        """Depths between which nearly all pixels lie: the ends of the colours of depth."""
+        depths = self.sample.depth
+        if not len(depths):
+            return 0.0, 1.0
+        near, far = np.quantile(depths, (0.01, 0.99))
+        return float(near), float(max(far, near * 1.001 + 1e-12))
+
+    @cached_property
     def extent(self) -> float:
         """A length that suits the scene, in its unit: the median depth of its pixels."""
         return float(np.median(self.sample.depth)) or 1.0 if len(self.sample.depth) else 1.0
