@@ -16,7 +16,7 @@ class Export:
     scene: tyro.conf.Positional[Path]
     """Folder of a saved scene."""
     to: str
-    """Comma-separated formats, e.g. glb,ply,colmap,nerfstudio,tum,npz,depth-png."""
+    """Comma-separated formats, e.g. glb,ply,html,colmap,nerfstudio,tum,npz,depth-png,rrd."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Folder to write into; by default the scene's own."""
 

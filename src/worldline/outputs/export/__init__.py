@@ -6,12 +6,13 @@ One file per format. The table below is everything a caller needs: the format's 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from worldline.errors import InputError
+from worldline.errors import InputError, MissingExtraError
 from worldline.outputs.export.folder import OutputFolder, check_files_are_ours
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Format:
     writer: str  # "module:function" below this package, imported when used
     target: str  # file or folder that it writes
     description: str
+    needs: tuple[str, str] | None = None  # (package, the extra that brings it)
 
 
 FORMATS = {
@@ -41,6 +43,7 @@ FORMATS = {
     "tum": Format("tum:write_tum", "trajectory.txt", "camera trajectory"),
     "npz": Format("npz:write_npz", "scene.npz", "all arrays for numpy"),
     "html": Format("html:write_html", "scene.html", "one web page with points, cameras and time; needs no network"),
+    "rrd": Format("rrd:write_rrd", "scene.rrd", "recording for the Rerun viewer, with time", needs=("rerun", "rerun")),
     "depth-png": Format("depth_png:write_depth_png", "depth", "16-bit depth maps at photo size"),
 }
 
@@ -50,11 +53,16 @@ def check_formats(formats: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         InputError: a name is not in :data:`FORMATS`; the message lists the choices.
+        MissingExtraError: the package that a format needs is not installed.
     """
     names = (formats,) if isinstance(formats, str) else tuple(formats)
     unknown = [str(name) for name in names if name not in FORMATS]
     if unknown:
         raise InputError(f"Unknown export format: {', '.join(unknown)}.", f"Choose from: {', '.join(FORMATS)}.")
+    for name in names:
+        needs = FORMATS[name].needs
+        if needs is not None and importlib.util.find_spec(needs[0]) is None:
+            raise MissingExtraError(f"Export as {name}", needs[1])
     return tuple(dict.fromkeys(names))
 
 

@@ -1,0 +1,185 @@
+"""A scene as a recording for Rerun (extra ``rerun``): cameras with images, depth, masks; points, tracks, boxes; time.
+
+The file holds the scene's numbers and says how they are to be shown (a blueprint). No viewer is started, and nothing is
+sent anywhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from worldline.outputs.export.folder import OutputFolder
+from worldline.outputs.export.rrd_blueprint import blueprint
+from worldline.outputs.export.rrd_motion import Clock, log_objects, log_tracks
+from worldline.outputs.view.viewpoint import up_direction
+from worldline.scene import Scene, SceneView
+
+if TYPE_CHECKING:
+    import rerun as rr
+
+STILL, MOVES = 0, 1  # classes of the masks of what moves
+_FRUSTUM_SHARE = 0.07  # length of a frustum as a share of the median depth
+_RADIUS = 0.6  # of a point, in pixel widths at its depth
+_JPEG_QUALITY = 92
+_NAMESPACE = uuid.UUID("7c9d0f0e-3f39-4c1f-9f1e-6d6a5d8b6f11")
+_UP = ("RIGHT_HAND_{}_UP", "RIGHT_HAND_{}_DOWN")  # names of the SDK's view coordinates
+
+
+def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
+    """scene.rrd: entities under ``world`` in the scene's own frame; docs/formats.md lists them.
+
+    Raises:
+        ImportError: rerun-sdk is not installed (the table of formats says so before).
+    """
+    import rerun as rr
+
+    with folder.file("scene.rrd") as path:
+        identity = uuid.uuid5(_NAMESPACE, "\n".join([scene.provenance.created, *(view.name for view in scene.views)]))
+        stream = rr.RecordingStream("worldline", recording_id=identity, send_properties=False)
+        stream.set_log_time_enabled(False)
+        stream.set_log_tick_enabled(False)
+        stream.save(path, default_blueprint=blueprint(scene, camera_names(scene), Clock.of(scene).timeline))
+        stream.send_recording_name(f"{Path(scene.provenance.model).name}, {len(scene.views)} views")
+        _log_scene(scene, stream, Clock.of(scene))
+        stream.flush()
+        stream.disconnect()
+        if shutil.disk_usage(path.parent).free < 4096:  # the SDK writes in a thread of its own and does not say so
+            raise OSError(errno.ENOSPC, "No space left on device")
+    return folder.root / "scene.rrd"
+
+
+def camera_names(scene: Scene) -> list[str]:
+    """The entity of each view's camera below ``world/cameras``.
+
+    Views with a time share the entity of their sensor ("camera" where they have none), so that it moves; views without
+    a time, and views that would be at one time on one entity, are entities by their own names.
+    """
+    shared = [(view.sensor or "camera", view.timestamp) for view in scene.views]
+    twice = len(set(shared)) < len(shared)
+    return [
+        view.name if twice or view.timestamp is None else name
+        for view, (name, _) in zip(scene.views, shared, strict=True)
+    ]
+
+
+def _log_scene(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
+    import rerun as rr
+
+    up = up_direction([view.camera.world_from_cam for view in scene.views if view.pose_status != "failed"])
+    axis = int(np.abs(up).argmax())
+    axes = getattr(rr.ViewCoordinates, _UP[int(up[axis] < 0)].format("XYZ"[axis]))
+    stream.log("about", rr.TextDocument(_about(scene), media_type="text/markdown"), static=True, strict=True)
+    stream.log("world", axes, static=True, strict=True)
+    classes = [(STILL, "still", (0, 0, 0, 0)), (MOVES, "moves", (255, 140, 0, 160))]
+    stream.log("world/cameras", rr.AnnotationContext(classes), static=True, strict=True)
+    names = camera_names(scene)
+    for view, name in zip(scene.views, names, strict=True):
+        _log_view(view, name, stream, clock)
+    _log_trajectories(scene, names, stream)
+    if scene.gaussians is not None and hasattr(rr, "GaussianSplats3D"):
+        cloud = scene.gaussians
+        rgba = np.concatenate([cloud.colors, cloud.opacities[:, None]], axis=1).clip(0, 1)
+        splats = rr.GaussianSplats3D(
+            cloud.means,
+            scales=cloud.scales,
+            quaternions=np.roll(cloud.rotations, -1, axis=1),  # x y z w
+            colors=np.rint(255 * rgba).astype(np.uint8),
+        )
+        stream.log("world/gaussians", splats, static=True, strict=True)
+    log_tracks(scene, stream, clock)
+    log_objects(scene, stream, clock)
+
+
+def _log_view(view: SceneView, name: str, stream: rr.RecordingStream, clock: Clock) -> None:
+    """Camera, image, depth, confidence, mask and points of one view, at its time or, without one, for all times."""
+    import rerun as rr
+
+    static = view.timestamp is None
+    if view.timestamp is not None:
+        clock.set(stream, view.timestamp)
+
+    def log(path: list[object], *values: Any) -> None:
+        stream.log(path, *values, static=static, strict=True)
+
+    moves = np.zeros_like(view.mask) if view.dynamic is None else view.mask & view.dynamic
+    log(["world", "points", name], _points(view, view.mask & ~moves))
+    if view.dynamic is not None:
+        log(["world", "moving", name], _points(view, moves))
+    camera = view.model_camera
+    at: list[object] = ["world", "cameras", name]
+    if view.pose_status != "failed":
+        median = float(np.median(view.depth[view.mask])) if view.mask.any() else 1.0
+        pose, photo = camera.world_from_cam, view.camera
+        log(at, rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
+        log(
+            at,
+            rr.Pinhole(
+                image_from_camera=camera.intrinsics,
+                resolution=[camera.width, camera.height],
+                camera_xyz=rr.ViewCoordinates.RDF,
+                image_plane_distance=_FRUSTUM_SHARE * median,
+            ),
+        )
+        values: dict[str, Any] = {
+            "photo_intrinsics": photo.intrinsics.ravel(),
+            "photo_size": [photo.height, photo.width],
+        }
+        log(at, rr.AnyValues(view=view.name, pose_status=view.pose_status, **values))
+    log([*at, "image"], rr.EncodedImage(contents=_jpeg(view.image), media_type="image/jpeg"))
+    log([*at, "depth"], rr.DepthImage(np.where(view.mask, view.depth, np.float32(0)), meter=1.0))
+    log([*at, "confidence"], rr.Image(np.ascontiguousarray(view.confidence), color_model="L"))
+    if view.dynamic is not None:
+        log([*at, "dynamic"], rr.SegmentationImage(np.where(view.dynamic, MOVES, STILL).astype(np.uint8)))
+
+
+def _points(view: SceneView, keep: Bool[np.ndarray, "height width"]) -> rr.Points3D:
+    import rerun as rr
+
+    distance = np.linalg.norm(view.points[keep] - view.camera.center, axis=1)
+    radii: Float32[np.ndarray, "n"] = (_RADIUS * distance / view.model_camera.intrinsics[0, 0]).astype(np.float32)
+    return rr.Points3D(view.points[keep], colors=view.image[keep], radii=radii)
+
+
+def _log_trajectories(scene: Scene, names: list[str], stream: rr.RecordingStream) -> None:
+    """The way of each camera that moves through time."""
+    import rerun as rr
+
+    for name in dict.fromkeys(names):
+        views = [view for view, own in zip(scene.views, names, strict=True) if own == name]
+        timed = [
+            (view.timestamp, view) for view in views if view.timestamp is not None and view.pose_status != "failed"
+        ]
+        if len(timed) > 1:
+            way = np.stack([view.camera.center for _, view in sorted(timed, key=lambda pair: pair[0])])
+            line = rr.LineStrips3D([way], colors=(150, 150, 150))
+            stream.log(["world", "trajectory", name], line, static=True, strict=True)
+
+
+def _jpeg(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(stream, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
+def _about(scene: Scene) -> str:
+    source = scene.provenance
+    rows = {
+        "model": Path(source.model).name,
+        "weights": source.weights_sha256,
+        "licence": source.license,
+        "scale": scene.scale + (", in metres" if scene.metric else ""),
+        "made": source.created,
+        "views": len(scene.views),
+    }
+    lines = [f"* **{label}**: {value}" for label, value in rows.items() if value]
+    return "\n".join(["# A scene by worldline", *lines, *(f"* note: {text}" for text in scene.warnings)])
