@@ -13,7 +13,7 @@ from PIL import Image
 
 from worldline.errors import InputError, OutputError
 from worldline.eval.video.readers.tapvid3d import read_clip
-from worldline.outputs import overlay, track_files
+from worldline.outputs import film_file, track_files
 from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.overlay import OverlayOptions, Painter, film_size, spread, write_overlay
 from worldline.outputs.track_files import TrackRecord, write_tracks_csv, write_tracks_npz
@@ -128,7 +128,7 @@ def test_the_film_shows_points_where_and_when_they_are(tmp_path: Path, record: T
         options=options, progress=lambda: heard.append(1),
     )  # fmt: skip
     times, pictures = film(tmp_path / "a.mp4")
-    assert codec in overlay.CODECS and len(heard) == TIMES
+    assert codec in film_file.CODECS and len(heard) == TIMES
     assert times == pytest.approx(record.seconds.tolist(), abs=1e-3)  # uneven, as in the file
     size = film_size((HEIGHT, WIDTH), options)
     assert pictures[0].shape[:2] == size == (9 * HEIGHT, 9 * WIDTH)
@@ -167,7 +167,7 @@ def test_failures_leave_nothing_behind(tmp_path: Path, record: TrackRecord, monk
     with pytest.raises(InputError, match="has 2 frames"), folder.file("overlay.mp4") as path:
         write_overlay(path, few, record.tracks.pixels, record.tracks.visible, record.seconds)
     assert [each.name for each in tmp_path.iterdir()] == [".worldline-exports.json"]
-    monkeypatch.setattr(overlay, "CODECS", ("none",))
+    monkeypatch.setattr(film_file, "CODECS", ("none",))
     with pytest.raises(InputError, match="can write no film"):
         write_overlay(tmp_path / "b.mp4", few, record.tracks.pixels, record.tracks.visible, record.seconds)
     (tmp_path / "tracks.csv").write_text("mine")
@@ -177,7 +177,7 @@ def test_failures_leave_nothing_behind(tmp_path: Path, record: TrackRecord, monk
 
 
 def test_other_codecs_keep_the_times_too(tmp_path: Path, record: TrackRecord, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlay, "CODECS", ("mpeg4",))
+    monkeypatch.setattr(film_file, "CODECS", ("mpeg4",))
     grey = np.full((TIMES, HEIGHT, WIDTH, 3), 128, np.uint8)
     write_overlay(tmp_path / "a.mp4", grey, record.tracks.pixels, record.tracks.visible, record.seconds)
     assert film(tmp_path / "a.mp4")[0] == pytest.approx(record.seconds.tolist(), abs=2e-3)

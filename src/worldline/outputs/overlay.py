@@ -5,7 +5,6 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 
 from worldline.errors import InputError
+from worldline.outputs.film_file import FilmFile
 
-CODECS = ("libx264", "h264", "libopenh264", "mpeg4")  # the first that this installation of PyAV can write
-_TICKS = 30_000  # per second: 29.97 frames per second are exact, and MPEG-4 takes no more than 65535
 _FINER = 2  # lines are drawn so many times finer and then averaged
 _UNTIMED = 24.0  # frames per second of photos without times
 
@@ -62,7 +60,7 @@ def write_overlay(
     chosen = spread(len(pixels), options.most)
     painter: Painter | None = None
     count = 0
-    with _Film(path) as film:
+    with FilmFile(path) as film:
         for number, frame in enumerate(frames):
             if painter is None:
                 painter = Painter(frame.shape[:2], pixels[chosen], visible[chosen], known[chosen], times, options)
@@ -154,50 +152,3 @@ def track_colors(place: Float[np.ndarray, "n t 2"], seen: Bool[np.ndarray, "n t"
         red, green, blue = colorsys.hls_to_rgb(0.85 * float(x), 0.45 + 0.25 * float(y), 1.0)
         colors.append((round(255 * red), round(255 * green), round(255 * blue)))
     return colors
-
-
-class _Film:
-    """An MP4 file that is written frame by frame."""
-
-    def __init__(self, path: Path) -> None:
-        import av
-
-        self.codec = next((name for name in CODECS if _writes(name)), "")
-        if not self.codec:
-            raise InputError("PyAV of this machine can write no film.", "Install it anew: pip install --upgrade av")
-        self.container = av.open(str(path), "w", format="mp4")
-        self.stream: Any = None
-
-    def __enter__(self) -> _Film:
-        return self
-
-    def add(self, picture: UInt8[np.ndarray, "h w 3"], seconds: float) -> None:
-        import av
-
-        if self.stream is None:
-            self.stream = self.container.add_stream(self.codec, rate=30)
-            self.stream.height, self.stream.width = picture.shape[:2]
-            self.stream.pix_fmt = "yuv420p"
-            self.stream.codec_context.time_base = Fraction(1, _TICKS)
-            if self.codec == "libx264":
-                self.stream.options = {"crf": "18", "preset": "veryfast"}
-            else:
-                self.stream.bit_rate = 8_000_000
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        frame.pts, frame.time_base = round(seconds * _TICKS), Fraction(1, _TICKS)
-        self.container.mux(self.stream.encode(frame))
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None and self.stream is not None:
-            self.container.mux(self.stream.encode())
-        self.container.close()
-
-
-def _writes(name: str) -> bool:
-    import av
-
-    try:
-        av.codec.Codec(name, "w")
-    except (av.error.FFmpegError, ValueError):
-        return False
-    return True

@@ -23,7 +23,11 @@ from worldline.types import Camera
 _WIDTH = 0.5  # standard deviation of an ellipse, in steps to the neighbours
 _BLUR = 0.3  # standard deviation of the filter of a pixel, pixels
 _CUT = 1.5  # an ellipse ends at so many standard deviations: 0.75 steps, and corners of a grid are 0.71 away
-_CHUNK = 1 << 21  # fragments (pixels of ellipses) that are handled at once
+_FAR = (
+    27.0  # squared standard deviations: weights of 1e-6, of ellipses that miss the centre of the only pixel they have
+)
+_SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96)  # of bounds, pixels
+_CHUNK = 1 << 16  # fragments (pixels of ellipses) that are handled at once
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Surfels:
 
     points: Float32[Tensor, "n 3"]
     axes: Float32[Tensor, "n 2 3"]  # steps to the neighbours to the right and below, as the surface was seen
+    normals: Float32[Tensor, "n 3"]  # of any length, away from the side that was seen
     colors: Float32[Tensor, "n 3"]  # 0..1
     weights: Float32[Tensor, "n"]  # say in the mean of surfels that cover the same pixel
 
@@ -39,11 +44,16 @@ class Surfels:
         return len(self.points)
 
     @staticmethod
+    def none(device: torch.device | str = "cpu") -> Surfels:
+        """No surfels."""
+        return Surfels(*(torch.zeros(0, *shape, device=device) for shape in ((3,), (2, 3), (3,), (3,), ())))
+
+    @staticmethod
     def join(parts: Sequence[Surfels]) -> Surfels:
         """All of them in one."""
         if len(parts) == 1:
             return parts[0]
-        columns = ((p.points, p.axes, p.colors, p.weights) for p in parts)
+        columns = ((p.points, p.axes, p.normals, p.colors, p.weights) for p in parts)
         return Surfels(*(torch.cat(column) for column in zip(*columns, strict=True)))
 
 
@@ -54,7 +64,7 @@ class PointOptions:
     size: float = 1.0  # factor on the extent of all surfels
     merge: float = 0.02  # surfaces within this share of the depth are one surface, and their colours are averaged
     one_sided: bool = False  # leave out surfels that are seen from behind: walls in front of a room disappear
-    largest: int = 48  # pixels across, of surfels close to the camera
+    largest: int = 48  # pixels across, at most 96: surfels close to the camera are cut
     near: float = 1e-6  # least depth, in units of the scene
     fill: int = 2  # pinholes of up to so many pixels are filled from around them; 0: none
 
@@ -68,19 +78,19 @@ def draw_surfels(surfels: Surfels, camera: Camera, options: PointOptions | None 
     size, pixels = (camera.height, camera.width), camera.height * camera.width
     ellipses = _project(surfels, camera, options)
     device = surfels.points.device
-    nearest = torch.full((pixels + 1,), torch.inf, device=device)  # the last one takes what lies outside
+    nearest = torch.full((pixels,), torch.inf, device=device)
     for part in ellipses.fragments(size):
-        nearest.scatter_reduce_(0, part.pixel.view(-1), part.depth.reshape(-1), "amin")
-    limit = nearest.mul_(1 + options.merge)
-    sums = torch.zeros(5, pixels + 1, device=device)
+        nearest.scatter_reduce_(0, part.pixel.view(-1), part.depth.view(-1), "amin")
+    limit = torch.where(nearest.isinf(), -1.0, nearest * (1 + options.merge))
+    sums = torch.zeros(5, pixels, device=device)
     for part in ellipses.fragments(size):
         index = part.pixel.view(-1)
-        weight = torch.where(part.depth <= limit[index].view_as(part.depth), part.weight, 0.0)
+        weight = torch.where(part.depth.view(-1) <= limit[index], part.weight.view(-1), 0.0).view_as(part.depth)
         for channel in range(3):
-            sums[channel].scatter_add_(0, index, (weight * part.color[:, channel, None]).view(-1))
-        sums[3].scatter_add_(0, index, (weight * part.depth).view(-1))
+            sums[channel].scatter_add_(0, index, (weight * part.color[channel, :, None, None]).view(-1))
+        sums[3].scatter_add_(0, index, (weight * part.depth.nan_to_num_(posinf=0.0)).view(-1))
         sums[4].scatter_add_(0, index, weight.view(-1))
-    return _finish(sums[:, :-1].view(5, *size), options)
+    return _finish(sums.view(5, *size), options)
 
 
 def _finish(sums: Float[Tensor, "5 height width"], options: PointOptions) -> Layers:
@@ -113,23 +123,23 @@ def _fill(
 
 @dataclass(frozen=True)
 class _Fragments:
-    """Pixels of ellipses of the same bounding size: n ellipses of k pixels each."""
+    """Pixels of n ellipses with bounds of the same size."""
 
-    pixel: Int64[Tensor, "n k"]  # row by row; one too many where there is nothing to draw
-    depth: Float32[Tensor, "n k"]
-    weight: Float32[Tensor, "n k"]
-    color: Float32[Tensor, "n 3"]
+    pixel: Int64[Tensor, "n rows columns"]  # number of the pixel, row by row
+    depth: Float32[Tensor, "n rows columns"]  # of the surfel's plane there; infinite outside of the ellipse
+    weight: Float32[Tensor, "n rows columns"]
+    color: Float32[Tensor, "3 n"]
 
 
 @dataclass(frozen=True)
 class _Ellipses:
     """Projected surfels, grouped by the size of their bounds.
 
-    Columns of ``table``: u, v (centre, pixels), first column and row of the bounds, the inverse covariance (xx, xy, yy),
+    Rows of ``table``: u, v (centre, pixels), first column and row of the bounds, the inverse covariance (xx, xy, yy),
     depth and its slope in x and y (per pixel), weight, r, g, b.
     """
 
-    table: Float32[Tensor, "n 14"]
+    table: Float32[Tensor, "14 n"]
     groups: list[tuple[int, int, int, int]]  # first, last + 1, columns and rows of their bounds
 
     def fragments(self, size: tuple[int, int]) -> Iterator[_Fragments]:
@@ -137,21 +147,23 @@ class _Ellipses:
         for start, end, columns, rows in self.groups:
             step = max(1, _CHUNK // (columns * rows))
             for first in range(start, end, step):
-                yield self._portion(self.table[first : min(first + step, end)], columns, rows, size)
+                yield _fragments(self.table[:, first : min(first + step, end)], columns, rows, size)
 
-    @staticmethod
-    def _portion(table: Float32[Tensor, "m 14"], columns: int, rows: int, size: tuple[int, int]) -> _Fragments:
-        u, v, left, top, xx, xy, yy, depth, slope_x, slope_y, weight = (column[:, None] for column in table.T[:11])
-        place = torch.arange(columns * rows, device=table.device)
-        x, y = left + place % columns, top + place // columns
-        dx, dy = x - u, y - v
-        apart = dx * (xx * dx + xy * dy) + dy * (xy * dx + yy * dy)  # squared, in standard deviations
-        inside = (apart <= _CUT**2) | ((dx.abs() <= 0.5) & (dy.abs() <= 0.5))
-        inside &= (x >= 0) & (x < size[1]) & (y >= 0) & (y < size[0])
-        pixel = torch.where(inside, y * size[1] + x, size[0] * size[1]).long()
-        return _Fragments(
-            pixel, depth + slope_x * dx + slope_y * dy, torch.exp(-0.5 * apart).clamp_min(1e-6) * weight, table[:, 11:]
-        )
+
+def _fragments(table: Float32[Tensor, "14 n"], columns: int, rows: int, size: tuple[int, int]) -> _Fragments:
+    """What depends on x or y alone is worked out once per column and row of an ellipse."""
+    u, v, left, top, xx, xy, yy, depth, slope_x, slope_y, weight = (row[:, None] for row in table[:11])
+    x = left + torch.arange(columns, device=table.device)
+    y = top + torch.arange(rows, device=table.device)
+    dx, dy = x - u, y - v
+    along_x = torch.where((x >= 0) & (x < size[1]), xx * dx * dx, torch.inf)[:, None]
+    along_y = torch.where((y >= 0) & (y < size[0]), yy * dy * dy, torch.inf)[..., None]
+    apart = ((2 * xy * dy)[..., None] * dx[:, None]).add_(along_x).add_(along_y)  # squared, in standard deviations
+    least = torch.where((dx.abs() <= 0.5)[:, None] & (dy.abs() <= 0.5)[..., None], _FAR, _CUT**2)
+    pixel = (y.clamp(0, size[0] - 1).long() * size[1])[..., None] + x.clamp(0, size[1] - 1).long()[:, None]
+    plane = (depth + slope_y * dy)[..., None] + (slope_x * dx)[:, None]
+    plane = torch.where(apart <= least, plane, torch.inf)
+    return _Fragments(pixel, plane, apart.clamp_max_(_FAR).mul_(-0.5).exp_().mul_(weight[..., None]), table[11:])
 
 
 def _project(surfels: Surfels, camera: Camera, options: PointOptions) -> _Ellipses:
@@ -162,50 +174,54 @@ def _project(surfels: Surfels, camera: Camera, options: PointOptions) -> _Ellips
         return torch.as_tensor(values, dtype=torch.float32, device=device)
 
     turn, center, lens = constant(camera.world_from_cam[:3, :3]), constant(camera.center), constant(camera.intrinsics)
-    points = (surfels.points - center) @ turn
+    apart = surfels.points - center
+    points = apart @ turn
     depth = points[:, 2]
-    ray = points / depth[:, None]
-    u, v = ray @ lens[0], ray @ lens[1]
+    u, v = ((points @ lens[row]) / depth for row in (0, 1))
     reach = float(options.largest)
-    kept = (
-        (depth > options.near) & (u > -reach) & (u < camera.width + reach) & (v > -reach) & (v < camera.height + reach)
-    )
-    chosen = kept.nonzero()[:, 0]
-    u, v, depth, ray = u[chosen], v[chosen], depth[chosen], ray[chosen]
-    axes = options.size * (surfels.axes[chosen] @ turn)
-    flat = (axes - axes[..., 2:] * ray[:, None]) / depth[:, None, None]
-    jx, jy = flat @ lens[0], flat @ lens[1]  # [n 2]: change of the pixel along each axis
+    kept = (depth > options.near) & (u > -reach) & (u < camera.width + reach)
+    kept &= (v > -reach) & (v < camera.height + reach)
     if options.one_sided:
-        facing = jx[:, 0] * jy[:, 1] - jx[:, 1] * jy[:, 0] > 0
-        chosen, u, v, depth, axes, jx, jy = (part[facing] for part in (chosen, u, v, depth, axes, jx, jy))
-    cov_xx = _WIDTH**2 * (jx * jx).sum(1) + _BLUR**2
-    cov_yy = _WIDTH**2 * (jy * jy).sum(1) + _BLUR**2
-    cov_xy = _WIDTH**2 * (jx * jy).sum(1)
+        kept &= (surfels.normals * apart).sum(1) > 0
+    chosen = kept.nonzero()[:, 0]
+    u, v, depth, points = (part.index_select(0, chosen) for part in (u, v, depth, points))
+    axes = options.size * (surfels.axes.index_select(0, chosen) @ turn)
+    flat = (axes - axes[..., 2:] * (points / depth[:, None])[:, None]) / depth[:, None, None]
+    ax, ay, bx, by = (flat[:, axis] @ lens[row] for axis in (0, 1) for row in (0, 1))  # pixels along both axes
+    cov_xx = _WIDTH**2 * (ax * ax + bx * bx) + _BLUR**2
+    cov_yy = _WIDTH**2 * (ay * ay + by * by) + _BLUR**2
+    cov_xy = _WIDTH**2 * (ax * ay + bx * by)
     scale = 1 / (cov_xx * cov_yy - cov_xy * cov_xy)
     xx, xy, yy = cov_yy * scale, -cov_xy * scale, cov_xx * scale
     # the plane of the surfel: its depth where a pixel is, by least squares for surfels below the size of a pixel
-    along = _WIDTH**2 * axes[..., 2]
-    toward_x, toward_y = (along * jx).sum(1), (along * jy).sum(1)
+    az, bz = _WIDTH**2 * axes[:, 0, 2], _WIDTH**2 * axes[:, 1, 2]
+    toward_x, toward_y = az * ax + bz * bx, az * ay + bz * by
     slope_x, slope_y = toward_x * xx + toward_y * xy, toward_x * xy + toward_y * yy
-    columns = (u, v, cov_xx, cov_yy, xx, xy, yy, depth, slope_x, slope_y, surfels.weights[chosen])
-    return _grouped(torch.cat([torch.stack(columns, 1), surfels.colors[chosen]], 1), options.largest)
+    color = surfels.colors.index_select(0, chosen).T
+    weight = surfels.weights.index_select(0, chosen)
+    table = torch.stack([u, v, cov_xx, cov_yy, xx, xy, yy, depth, slope_x, slope_y, weight, *color])
+    return _grouped(table, options.largest)
 
 
-def _grouped(table: Float32[Tensor, "n 14"], largest: int) -> _Ellipses:
+def _grouped(table: Float32[Tensor, "14 n"], largest: int) -> _Ellipses:
     """Replace the variances by bounds, and sort by the size of the bounds."""
-    u, v = table[:, 0], table[:, 1]
-    reach_x = (_CUT * table[:, 2].sqrt()).clamp_(0.5, largest / 2)
-    reach_y = (_CUT * table[:, 3].sqrt()).clamp_(0.5, largest / 2)
+    u, v = table[0], table[1]
+    reach_x = (_CUT * table[2].sqrt()).clamp_(0.5, largest / 2)
+    reach_y = (_CUT * table[3].sqrt()).clamp_(0.5, largest / 2)
     left, top = (u - reach_x).ceil(), (v - reach_y).ceil()
-    columns = ((u + reach_x).floor() - left + 1).long().clamp_min_(1)
-    rows = ((v + reach_y).floor() - top + 1).long().clamp_min_(1)
-    table[:, 2], table[:, 3] = left, top
-    kind = rows * (largest + 2) + columns
-    order = torch.as_tensor(np.argsort(kind.to(torch.int16).numpy(force=True), kind="stable"), device=table.device)
-    kinds, counts = np.unique(kind.numpy(force=True), return_counts=True)
-    ends = np.cumsum(counts)
-    groups = [
-        (int(end - count), int(end), int(k % (largest + 2)), int(k // (largest + 2)))
-        for end, count, k in zip(ends, counts, kinds, strict=True)
-    ]
-    return _Ellipses(table[order], groups)
+    columns = _roomy((u + reach_x).floor() - left + 1, largest)
+    rows = _roomy((v + reach_y).floor() - top + 1, largest)
+    table[2], table[3] = left, top
+    kinds = (rows * 256 + columns).to(torch.int16).numpy(force=True)
+    order = np.argsort(kinds, kind="stable")  # a radix sort for 16 bits
+    found, starts = np.unique(kinds[order], return_index=True)
+    ends = [*starts[1:], len(order)]
+    groups = [(int(a), int(b), int(k) % 256, int(k) // 256) for a, b, k in zip(starts, ends, found, strict=True)]
+    return _Ellipses(table[:, torch.as_tensor(order, device=table.device)], groups)
+
+
+def _roomy(sides: Float32[Tensor, "n"], largest: int) -> Int64[Tensor, "n"]:
+    """Sides of bounds in whole pixels, rounded up so that few different ones occur."""
+    sizes = [size for size in _SIDES if size <= largest] + [largest + 1]
+    table = torch.tensor(sizes, device=sides.device)
+    return table[torch.bucketize(sides, table.float())]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
-from scipy import ndimage
 
 from worldline.outputs.render.points import Surfels
 from worldline.scene import SceneView
@@ -13,55 +14,68 @@ from worldline.scene import SceneView
 _STEEPEST = 4.0  # steps of depth per step sideways up to which a surfel follows its surface: 76 degrees
 _JUMP = 0.03  # share of the depth, per pixel, from which a pixel may fly
 _OUTLIER = 3.0  # ... if the depth changes so many times as fast as around it
+_AT_EDGE = 0.5  # extent of a surfel, towards both sides, where the surface ends beside it: neighbours still overlap
+_SAME_SURFACE = 0.1  # share of the depth by which neighbours on one surface differ at most
 _AROUND = 9  # pixels across of that neighbourhood
 
 
-def surfels_of(view: SceneView, keep: Bool[np.ndarray, "height width"], device: torch.device | str = "cpu") -> Surfels:
-    """One surfel for each pixel of ``keep``, as wide as the pixel is at its depth and tilted like the surface there."""
-    camera = view.model_camera
-    slope_x, slope_y = depth_slopes(view)
-    place = np.nonzero(keep)
-    depth = view.depth[place].astype(np.float32)
-    turn = camera.world_from_cam[:3, :3].astype(np.float32)
-    ray = view.points[place] - camera.center.astype(np.float32)
-    ray = ray / np.maximum(depth, np.finfo(np.float32).tiny)[:, None]
-    pixel = depth / camera.intrinsics[0, 0], depth / camera.intrinsics[1, 1]  # width and height of a pixel there
-    axes = [
-        (width[:, None] * turn[:, axis] + (slope[place] * depth)[:, None] * ray)
-        for axis, (width, slope) in enumerate(zip(pixel, (slope_x, slope_y), strict=True))
-    ]
+def surfels_of(
+    view: SceneView, keep: Bool[np.ndarray, "height width"], step: int = 1, device: torch.device | str = "cpu"
+) -> Surfels:
+    """One surfel for each pixel of ``keep``, as wide as the pixel is at its depth and tilted like the surface there.
+
+    With a ``step`` above 1 only every ``step``-th pixel in both directions, and as much wider.
+    """
+    surface = relief(view)
+    right, down = _tangents(view, surface)
+    normals = _averaged(np.cross(right, down), _log_depth(view))
+    if step > 1:
+        grid = np.zeros_like(keep)
+        grid[step // 2 :: step, step // 2 :: step] = True
+        keep = keep & grid
+    axes = np.stack([surface.extents[0][..., None] * right, surface.extents[1][..., None] * down], 2)[keep]
     # of several views of a surface, the one that came closest shows most; of equals, the surer one
-    weights = view.confidence[place] / np.maximum(pixel[0] * pixel[1], np.finfo(np.float32).tiny)
+    weights = view.confidence[keep] / np.maximum(view.depth[keep], np.finfo(np.float32).tiny) ** 2
 
     def upload(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(np.ascontiguousarray(values, np.float32), device=device)
 
     return Surfels(
-        upload(view.points[place]),
-        upload(np.stack(axes, 1)),
-        upload(view.image[place].astype(np.float32) / 255),
-        upload(weights),
+        upload(view.points[keep]),
+        upload(step * axes),
+        upload(normals[keep]),
+        upload(view.image[keep].astype(np.float32) / 255),
+        upload(weights * view.model_camera.intrinsics[0, 0] ** 2),
     )
 
 
-def depth_slopes(
-    view: SceneView,
-) -> tuple[Float32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
-    """Change of depth from pixel to pixel, to the right and down, as shares of the depth.
+@dataclass(frozen=True)
+class Relief:
+    """How the depth of a view goes on from pixel to pixel, to the right and down ([2, height, width] each)."""
 
-    Of the steps to both neighbours the smaller one, none if they disagree in sign (minmod): a surface ends at an edge
-    of depth, and noise is flat. No more than ``_STEEPEST`` times the width of a pixel.
+    slopes: Float32[np.ndarray, "2 height width"]  # change of depth per pixel, as a share of the depth
+    extents: Float32[np.ndarray, "2 height width"]  # 1, and less where the surface ends beside the pixel
+
+
+def relief(view: SceneView) -> Relief:
+    """The tilt of the surface in every pixel.
+
+    Of the steps to both neighbours it is the smaller one that stays on the surface; the greater one may lead over an
+    edge. Slopes are at most ``_STEEPEST`` times the width of a pixel.
     """
     camera = view.model_camera
-    known = view.mask & (view.depth > 0)
-    logarithm = np.where(known, np.log(np.where(known, view.depth, 1.0)), np.nan)
-    slopes = []
+    logarithm = _log_depth(view)
+    slopes, extents = [], []
     for axis, focal in ((1, camera.intrinsics[0, 0]), (0, camera.intrinsics[1, 1])):
         before, after = _steps(logarithm, axis)
-        smaller = np.where(np.abs(before) < np.abs(after), before, after)
-        slope = np.where(before * after > 0, smaller, 0.0)  # NaN (unknown) compares as False
-        slopes.append(np.clip(slope, -_STEEPEST / focal, _STEEPEST / focal).astype(np.float32))
-    return slopes[0], slopes[1]
+        smaller = np.where(np.abs(before) < np.abs(after), before, np.where(np.isnan(after), before, after))
+        thin = (before * after < 0) & (np.abs(smaller) > 1 / focal)  # no surface that could be followed: a wire, a rim
+        smaller = np.where(thin | np.isnan(smaller), 0.0, smaller)
+        greater = np.fmax(np.abs(before), np.abs(after))
+        ends = greater > np.maximum(_OUTLIER * np.abs(smaller), _STEEPEST / focal)
+        slopes.append(smaller.clip(-_STEEPEST / focal, _STEEPEST / focal))
+        extents.append(np.where(ends, _AT_EDGE, 1.0))
+    return Relief(np.stack(slopes).astype(np.float32), np.stack(extents).astype(np.float32))
 
 
 def flying(view: SceneView) -> Bool[np.ndarray, "height width"]:
@@ -71,14 +85,55 @@ def flying(view: SceneView) -> Bool[np.ndarray, "height width"]:
     An exact edge has no such pixels (one side of each is smooth), and the ground towards the horizon has none either
     (it is as steep around).
     """
-    known = view.mask & (view.depth > 0)
-    logarithm = np.where(known, np.log(np.where(known, view.depth, 1.0)), np.nan)
-    steepness = np.zeros(view.depth.shape)
+    logarithm = _log_depth(view)
+    steepness = np.zeros(view.depth.shape, np.float32)
     for axis in (0, 1):
         before, after = (np.nan_to_num(np.abs(step)) for step in _steps(logarithm, axis))
         steepness = np.maximum(steepness, np.minimum(before, after))
-    around = ndimage.median_filter(steepness, _AROUND, mode="nearest")
-    return known & (steepness > _JUMP) & (steepness > _OUTLIER * around)
+    suspects = steepness > _JUMP
+    rows, columns = np.nonzero(suspects)
+    padded = np.pad(steepness, _AROUND // 2, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (_AROUND, _AROUND))[rows, columns].reshape(
+        len(rows), _AROUND**2
+    )
+    suspects[rows, columns] = steepness[rows, columns] > _OUTLIER * np.median(windows, axis=1)
+    return suspects
+
+
+def _tangents(
+    view: SceneView, surface: Relief
+) -> tuple[Float32[np.ndarray, "height width 3"], Float32[np.ndarray, "height width 3"]]:
+    """Steps along the surface by one pixel to the right and down, world frame."""
+    camera = view.model_camera
+    turn = camera.world_from_cam[:3, :3].astype(np.float32)
+    ahead = view.points - camera.center.astype(np.float32)  # a share of it is a step along the ray
+    right, down = (
+        (view.depth / np.float32(camera.intrinsics[axis, axis]))[..., None] * turn[:, axis] + slope[..., None] * ahead
+        for axis, slope in enumerate(surface.slopes)
+    )
+    return right, down
+
+
+def _averaged(
+    normals: Float32[np.ndarray, "height width 3"], logarithm: Float32[np.ndarray, "height width"]
+) -> Float32[np.ndarray, "height width 3"]:
+    """Mean over 3 x 3 pixels of the same surface: which side is seen must not hang on the noise of one pixel."""
+    total = np.zeros_like(normals)
+    size = logarithm.shape
+    wide = np.pad(normals, ((1, 1), (1, 1), (0, 0)))
+    beside = np.pad(logarithm, 1, constant_values=np.nan)
+    for row in range(3):
+        for column in range(3):
+            window = slice(row, row + size[0]), slice(column, column + size[1])
+            same = np.abs(beside[window] - logarithm) < _SAME_SURFACE
+            total += np.where(same[..., None], wide[window], 0)
+    return total
+
+
+def _log_depth(view: SceneView) -> Float32[np.ndarray, "height width"]:
+    """Logarithm of depth, NaN where it is not known."""
+    known = view.mask & (view.depth > 0)
+    return np.where(known, np.log(np.where(known, view.depth, 1)), np.nan)
 
 
 def _steps(

@@ -1,0 +1,269 @@
+"""Pictures of a scene: by its Gaussians where it has them, else by its points, one for each camera of a path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from worldline.errors import InputError
+from worldline.outputs.export.splats import splats_of
+from worldline.outputs.render.paths import PathOptions, make_path
+from worldline.outputs.render.picture import Background, Layers, Picture, background_color, depth_colors, finer
+from worldline.outputs.render.points import PointOptions, Surfels, draw_surfels
+from worldline.outputs.render.surfels import flying, surfels_of
+from worldline.scene import Scene, SceneView
+from worldline.types import Camera, Gaussians
+
+KINDS = ("auto", "gaussians", "splats", "points", "depth")
+_RANGE = (2, 98)  # percentiles of depth that get the ends of the colours
+_MOST = 6_000_000  # points of a scene that are drawn; of more, every second (third, …) pixel in both directions
+_CANDIDATES = 8  # viewpoints of a full circle that a still chooses from
+_SMALL = 160  # pixels across of the pictures by which it chooses
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """How a scene is drawn."""
+
+    kind: str = "auto"  # gaussians if the scene has them, else points; depth: points, coloured by their depth;
+    # splats: a Gaussian in place of every point, as export does
+    background: Background = "white"
+    min_confidence: float | None = None  # points below are left out
+    drop_flying: bool = True  # leave out points between two surfaces
+    supersample: int = 1  # drawn so many times finer in both directions, then averaged: smooth edges
+    points: PointOptions = field(default_factory=lambda: PointOptions(one_sided=True))
+    step: int | None = None  # of the points, every step-th pixel in both directions; None: 1 unless there are millions
+    device: str = "auto"  # "cuda" where there is one, else "cpu"
+
+
+def render_scene(
+    scene: Scene, cameras: Sequence[Camera], *, kind: str | None = None, background: Background | None = None,
+    moment: float | int | Sequence[float | int] | None = None, min_confidence: float | None = None,
+    options: RenderOptions | None = None,
+) -> Iterator[Picture]:  # fmt: skip
+    """Draw a scene as cameras see it, one picture after the other.
+
+    Args:
+        cameras: of any size, in the scene's world frame.
+        kind: one of :data:`KINDS`; by default "auto".
+        background: "white" (the default), "black", "grey", "#rrggbb", a grey level or three numbers in [0, 1].
+        moment: of a 4D scene: what moves is drawn as it is at this time (a time in seconds or a whole number, see
+            :meth:`Scene.at`), what stands still as seen at any time. One for all cameras or one each. None: everything.
+        min_confidence: points below are left out; Gaussians have no confidence.
+        options: everything that there is to choose; the other arguments take precedence where given.
+
+    Raises:
+        InputError: an unknown kind or background, a moment outside of the scene, or nothing to draw. Before the first
+            picture.
+    """
+    plain = options or RenderOptions()
+    options = replace(
+        plain,
+        kind=plain.kind if kind is None else kind,
+        background=plain.background if background is None else background,
+        min_confidence=plain.min_confidence if min_confidence is None else min_confidence,
+    )
+    renderer = SceneRenderer(scene, options, cameras)
+    moments = list(moment) if isinstance(moment, Sequence) else [moment] * len(cameras)
+    if len(moments) != len(cameras):
+        raise InputError(f"There are {len(moments)} moments for {len(cameras)} cameras.", "Give one each, or one.")
+    for each in dict.fromkeys(moments):
+        renderer.check_moment(each)
+    return (renderer.draw(camera, each) for camera, each in zip(cameras, moments, strict=True))
+
+
+def render_still(
+    scene: Scene, size: tuple[int, int] = (540, 960), *, kind: str = "auto", background: Background = "white",
+    moment: float | int | None = None, supersample: int = 2,
+) -> Picture:  # fmt: skip
+    """One picture of a scene from a viewpoint that shows much of it.
+
+    Args:
+        size: height and width in pixels.
+        moment: as in :func:`render_scene`; by default the middle of the time of a scene in which something moves.
+    """
+    options = RenderOptions(kind=kind, background=background, supersample=supersample)
+    moment = default_moment(scene) if moment is None else moment
+    camera = still_camera(scene, size, moment=moment)
+    return next(iter(render_scene(scene, [camera], moment=moment, options=options)))
+
+
+def still_camera(
+    scene: Scene, size: tuple[int, int], *, moment: float | int | None = None, options: PathOptions | None = None
+) -> Camera:
+    """Where a picture of the scene is best taken from: the place on its orbit that shows most of it.
+
+    A swing is seen from its middle. On a full circle a few small pictures are taken, and the one with the most
+    surface in it wins.
+
+    Args:
+        size: height and width in pixels.
+        moment: as in :func:`render_scene`.
+        options: lens, elevation and distance of the orbit.
+    """
+    options = replace(options or PathOptions(), frames=_CANDIDATES, size=size)
+    path = make_path("orbit", scene, options)
+    cameras = path.cameras
+    if np.allclose(cameras[0].center, cameras[_CANDIDATES // 2].center):  # a swing passes its middle twice
+        return cameras[0]
+    shrink = _SMALL / max(size)
+    small = [
+        c.mapped(np.diag([shrink, shrink, 1.0]), *(max(1, round(side * shrink)) for side in size)) for c in cameras
+    ]
+    renderer = SceneRenderer(scene, RenderOptions(kind="points", step=4), small)
+    shares = [float(renderer.draw(camera, moment).alpha.mean()) for camera in small]
+    return cameras[int(np.argmax(shares))]
+
+
+def default_moment(scene: Scene) -> float | None:
+    """The middle of a scene's time if something is known to move in it: all moments at once would be a blur."""
+    if len(scene.times) < 2 or not any(view.dynamic is not None and view.dynamic.any() for view in scene.views):
+        return None
+    return scene.times[len(scene.times) // 2]
+
+
+class SceneRenderer:
+    """A scene made ready for drawing. What is needed for all pictures is done once.
+
+    Args:
+        cameras: all that will be drawn, if known: they set the range of colours of depth.
+
+    Raises:
+        InputError: an unknown kind, or one that the scene does not have.
+    """
+
+    def __init__(self, scene: Scene, options: RenderOptions, cameras: Sequence[Camera] = ()) -> None:
+        self.scene, self.options = scene, options
+        self.kind = resolve_kind(scene, options)
+        self.background = background_color(options.background)
+        if options.supersample < 1:
+            raise InputError(f"The supersampling is {options.supersample}.", "Give 1 or more.")
+        self.device = torch.device(_device(options.device))
+        self._cameras = cameras
+        self._moving: dict[float, Surfels] = {}
+        if self.kind in ("points", "depth"):
+            self._step = options.step or _thinning(scene)
+            if not len(self._still) and not any(len(self._at(time)) for time in self._times(None)):
+                raise InputError("The scene has no points to draw.", "Lower --min-confidence, or choose another scene.")
+
+    def check_moment(self, moment: float | int | None) -> None:
+        """Raise InputError unless the scene has this moment and can be drawn at it."""
+        if moment is None:
+            return
+        self.scene.at(moment)
+        if self.kind in ("gaussians", "splats"):
+            raise InputError("Gaussians belong to all moments together.", "Choose --kind points for one moment.")
+
+    def draw(self, camera: Camera, moment: float | int | None = None) -> Picture:
+        """The scene as ``camera`` sees it; what moves as it is at ``moment``, or at all moments for None."""
+        factor = self.options.supersample
+        with torch.inference_mode():
+            fine = finer(camera, factor)
+            layers = self._points(fine, moment) if self.kind in ("points", "depth") else self._gaussians(fine)
+            picture = layers.reduced(factor).on(self.background)
+        if self.kind == "depth":
+            picture = replace(picture, color=depth_colors(picture, *self._depth_range, self.background))
+        return picture
+
+    def _points(self, camera: Camera, moment: float | int | None) -> Layers:
+        parts = [self._still, *(self._at(time) for time in self._times(moment))]
+        return draw_surfels(Surfels.join(parts), camera, self.options.points)
+
+    def _times(self, moment: float | int | None) -> tuple[float, ...]:
+        if not any(view.dynamic is not None for view in self.scene.views):
+            return ()
+        return self.scene.times if moment is None else self.scene.at(moment).times
+
+    @cached_property
+    def _still(self) -> Surfels:
+        """Everything that is not known to move, and everything without a time."""
+        return self._surfels([(view, view.mask & ~_moves(view)) for view in self.scene.views])
+
+    def _at(self, time: float) -> Surfels:
+        """What moves, at one time."""
+        if time not in self._moving:
+            now = [view for view in self.scene.views if view.timestamp == time]
+            self._moving[time] = self._surfels([(view, view.mask & _moves(view)) for view in now])
+        return self._moving[time]
+
+    def _surfels(self, chosen: list[tuple[SceneView, Bool[np.ndarray, "height width"]]]) -> Surfels:
+        least, parts = self.options.min_confidence, []
+        for view, keep in chosen:
+            if least is not None:
+                keep = keep & (view.confidence >= least)
+            if self.options.drop_flying and keep.any():
+                keep = keep & ~flying(view)
+            parts.append(surfels_of(view, keep, self._step, self.device))
+        return Surfels.join(parts) if parts else Surfels.none(self.device)
+
+    @cached_property
+    def _depth_range(self) -> tuple[float, float]:
+        """Nearest and farthest depth that get a colour of their own, the same for all pictures of a film."""
+        surfels = Surfels.join([self._still, *(self._at(time) for time in self._times(None))])
+        points = surfels.points[:: max(1, len(surfels) // 20_000)].numpy(force=True)
+        seen = []
+        for camera in self._cameras[:: max(1, len(self._cameras) // 16)]:
+            pixels, depth = camera.project(points)
+            inside = (depth > 0) & (np.abs(2 * pixels / (camera.width, camera.height) - 1) < 1).all(-1)
+            seen.append(depth[inside])
+        depths = np.concatenate(seen) if seen else np.zeros(0)
+        near, far = np.percentile(depths, _RANGE) if len(depths) else (1.0, 2.0)
+        return float(near), float(max(far, near * 1.001))
+
+    @cached_property
+    def _cloud(self) -> tuple[torch.Tensor, ...]:
+        gaussians: Gaussians = splats_of(self.scene)
+        parts = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, gaussians.colors)
+        return tuple(torch.as_tensor(part, dtype=torch.float32, device=self.device) for part in parts)
+
+    def _gaussians(self, camera: Camera) -> Layers:
+        from worldline.outputs.render.splatting import rasterize
+
+        def batch(values: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(values, dtype=torch.float32, device=self.device)[None]
+
+        found = rasterize(
+            *self._cloud, world_from_cam=batch(camera.world_from_cam), intrinsics=batch(camera.intrinsics),
+            size=(camera.height, camera.width), background=0.0,
+        )  # fmt: skip
+        return Layers(found.color[0], found.depth[0], found.alpha[0])
+
+
+def resolve_kind(scene: Scene, options: RenderOptions) -> str:
+    """What "auto" means for a scene.
+
+    Raises:
+        InputError: an unknown kind, Gaussians of a scene without, or a confidence of Gaussians.
+    """
+    if options.kind not in KINDS:
+        raise InputError(f"There is no kind {options.kind!r} of rendering.", f"Choose one of {', '.join(KINDS)}.")
+    if options.kind == "gaussians" and scene.gaussians is None:
+        raise InputError("The scene has no Gaussians.", "Choose --kind points.")
+    if options.kind == "splats" and scene.gaussians is not None:
+        raise InputError("The scene has Gaussians of its own.", "Choose --kind gaussians.")
+    if options.kind in ("gaussians", "splats") and options.min_confidence is not None:
+        raise InputError("Gaussians have no confidence.", "Choose --kind points, or leave --min-confidence out.")
+    if options.kind != "auto":
+        return options.kind
+    return "gaussians" if scene.gaussians is not None and options.min_confidence is None else "points"
+
+
+def _moves(view: SceneView) -> Bool[np.ndarray, "height width"]:
+    """Pixels that are drawn at the time of their view only."""
+    if view.dynamic is None or view.timestamp is None:
+        return np.zeros(view.mask.shape, bool)
+    return view.dynamic
+
+
+def _thinning(scene: Scene) -> int:
+    count = sum(int(view.mask.sum()) for view in scene.views)
+    return max(1, int(np.ceil(np.sqrt(count / _MOST))))
+
+
+def _device(name: str) -> str:
+    return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
