@@ -45,7 +45,7 @@ def reddish(picture: np.ndarray) -> np.ndarray:
 
 
 def test_playing_sensors_and_tracks(open_window) -> None:
-    window = open_window(moving_scene.make_scene(), state=PLAIN)
+    window = open_window(moving_scene.make_scene(), state=PLAIN, size=(640, 320))
     viewer, page = window.viewer, window.page
     look(window, (1.2, 0.0, -3.5), (1.2, 0.0, 4.0))
     first = window.settle()
@@ -78,16 +78,16 @@ def test_playing_sensors_and_tracks(open_window) -> None:
 
 
 def test_measuring_gives_the_true_distance(open_window) -> None:
-    window = open_window(moving_scene.make_scene(), state=PLAIN)
+    window = open_window(moving_scene.make_scene(), state=PLAIN, size=(640, 320))
     look(window, (1.5, -0.4, -1.0), (2.2, 0.0, 4.0))
     window.settle()
     window.page.keyboard.press("m")
     panel = next(each for each in window.viewer.panels if hasattr(each, "lengths"))
-    window.until(lambda: panel.active)
+    window.until(lambda: "Click the first point." in window.page.content())
     start, end = np.array([-1.5, 1.0, moving_scene.WALL]), np.array([1.5, -1.0, moving_scene.WALL])
     for point, wanted in ((start, "Click the second"), (end, "3.6")):
         window.page.mouse.click(*pixel(window, point))
-        window.until(lambda text=wanted: text in panel._text.content)
+        window.until(lambda text=wanted: text in panel._text.content, 20.0)
     truth = float(np.linalg.norm(end - start))
     assert abs(panel.lengths[0] - truth) < 0.03 * truth
     window.settle()

@@ -195,6 +195,8 @@ def _watch(follower: SceneFollower, feed: Feed, interval: float, say: Callable[[
     said = ""
     while not feed.viewer.stopped:
         time.sleep(interval)
+        if feed.viewer.stopped:
+            return
         try:
             news = follower.poll()
             _pass_on(news, feed)

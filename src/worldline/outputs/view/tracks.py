@@ -6,7 +6,7 @@ from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt8, UInt32
 
 from worldline.outputs.view.boxes import arrow, box_at, object_color, object_text
 from worldline.outputs.view.trails import Trails, trail_range, trails_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worldline.types import MovingObject
 
 _HEAD = 0.012  # diameter of a point, as a share of the usual depth
-_HIDDEN = 0.6  # of that, where the point is hidden
+_HIDDEN_SIZE, _HIDDEN_OPACITY = 0.7, 0.35  # of points that are hidden
 _NEWEST, _OLDEST = 2.5, 1.0  # thickness of a trail in pixels
 _LABEL = 0.2  # height of a label, as a share of the mean side of its box
 # corners of the unit box, and which of them its twelve edges join
@@ -31,8 +31,7 @@ _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ 
 class _Moment(NamedTuple):
     """The nodes of one moment."""
 
-    seen: viser.PointCloudHandle
-    hidden: viser.PointCloudHandle
+    heads: viser.BatchedMeshHandle | None  # the points as little balls: discs would lie in the surface; None: no point
     piece: viser.LineSegmentsHandle  # the way from the moment before
 
 
@@ -65,7 +64,8 @@ class TrackLayer:
         wanted = set(trail) | ({now} if state.tracks and now >= 0 else set())
         for moment in self._shown | wanted:
             node = self._nodes[moment]
-            node.seen.visible = node.hidden.visible = moment == now and state.tracks
+            if node.heads is not None:
+                node.heads.visible = moment == now and state.tracks
             node.piece.visible = moment in trail
             if moment in trail:
                 age = (times[now] - times[moment]) / max(state.trail, 1e-9)
@@ -77,8 +77,9 @@ class TrackLayer:
         """Replace the nodes of all moments."""
         self._most, self._shown = most, set()
         for node in self._nodes:
-            for handle in node:
-                handle.remove()
+            node.piece.remove()
+            if node.heads is not None:
+                node.heads.remove()
         self._nodes = []
         self.trails = trails_of(self.stage.scene, most=most)
         if self.trails is None:
@@ -89,28 +90,24 @@ class TrackLayer:
 
     def _send_moment(self, trails: Trails, moment: int, size: float) -> _Moment:
         scene, path = self.viewer.server.scene, f"{self.stage.prefix}/tracks/{moment}"
-        clouds = []
-        for visible, name, scale in ((True, "seen", 1.0), (False, "hidden", _HIDDEN)):
-            points, colors = trails.heads(moment, visible=visible)
-            clouds.append(
-                scene.add_point_cloud(
-                    f"{path}-{name}",
-                    points=points,
-                    colors=colors,
-                    point_size=scale * size,
-                    point_shape="circle",
-                    precision="float32",
-                    visible=False,
-                )
+        points, colors, visible = trails.heads(moment)
+        heads = None
+        if len(points):
+            heads = scene.add_batched_meshes_simple(
+                *(f"{path}-points", *_ball(), np.tile((1.0, 0.0, 0.0, 0.0), (len(points), 1)), points),
+                batched_scales=np.where(visible, size, _HIDDEN_SIZE * size).astype(np.float32),
+                batched_colors=colors,
+                batched_opacities=np.where(visible, 1.0, _HIDDEN_OPACITY).astype(np.float32),
+                lod="off",
+                cast_shadow=False,
+                receive_shadow=False,
+                visible=False,
             )
-        lines, colors = trails.pieces(moment)
+        lines, ends = trails.pieces(moment)
         piece = scene.add_line_segments(
-            *(f"{path}-trail", lines, linear_light(colors)),
-            thickness=_NEWEST,
-            thickness_units="screen",
-            visible=False,
+            *(f"{path}-trail", lines, linear_light(ends)), thickness=_NEWEST, thickness_units="screen", visible=False
         )
-        return _Moment(clouds[0], clouds[1], piece)
+        return _Moment(heads, piece)
 
 
 class _Box(NamedTuple):
@@ -179,6 +176,14 @@ class BoxLayer:
         )
         self._boxes[number] = _Box(frame, label, line)
         return self._boxes[number]
+
+
+def _ball() -> tuple[Float32[np.ndarray, "v 3"], UInt32[np.ndarray, "f 3"]]:
+    """Vertices and faces of a coarse ball of diameter one."""
+    from trimesh.creation import icosphere
+
+    mesh = icosphere(subdivisions=1, radius=0.5)
+    return mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32)
 
 
 def linear_light(colors: UInt8[np.ndarray, "*n 3"]) -> UInt8[np.ndarray, "*n 3"]:

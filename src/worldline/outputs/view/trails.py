@@ -29,10 +29,10 @@ class Trails:
     def __len__(self) -> int:
         return len(self.points)
 
-    def heads(self, moment: int, *, visible: bool) -> tuple[Float32[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"]]:
-        """Where the visible points of a moment are, or the hidden ones, and their colours: fainter if hidden."""
-        keep = self.known[:, moment] & (self.visible[:, moment] == visible)
-        return self.points[keep, moment], self.colors[keep] if visible else _fainter(self.colors[keep])
+    def heads(self, moment: int) -> tuple[Float32[np.ndarray, "n 3"], UInt8[np.ndarray, "n 3"], Bool[np.ndarray, "n"]]:
+        """Where the points are at a moment, their colours, and which of them are visible; without those not known."""
+        keep = self.known[:, moment]
+        return self.points[keep, moment], self.colors[keep], self.visible[keep, moment]
 
     def pieces(self, moment: int) -> tuple[Float32[np.ndarray, "n 2 3"], UInt8[np.ndarray, "n 2 3"]]:
         """The way from the moment before to this one: a line per track, fainter at an end where it is hidden."""
