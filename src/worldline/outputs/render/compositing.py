@@ -139,7 +139,8 @@ def _walk(
             for tiles in live.split(max(1, tiling.slots // tiling.depth)):
                 slots = first[tiles][:, None] + steps
                 filled = slots < last[tiles][:, None]
-                group = _group(table, rows[slots.clamp_max_(len(rows) - 1)], filled, tiles, tiling)
+                chosen = rows.index_select(0, slots.clamp_max_(len(rows) - 1).view(-1)).view(slots.shape)
+                group = _group(table, chosen, filled, tiles, tiling)
                 yield group, _blocks(group, remaining, monomials, tiling)
             first = first + tiling.depth
             live = live[(first[live] < last[live]) & (remaining[live].amax(-1) > STOP)]
@@ -178,39 +179,39 @@ def _slabs(
     Yields:
         rows of the table, sorted by tile, and where those of each tile begin and end.
     """
-    column, row, width, area = _boxes(table[:, :2].T, radius, tiling)
+    corner, width, area = _boxes(table[:, :2].T, radius, tiling)
     total = area.cumsum(0)
-    corner = row * tiling.grid[1] + column
+    before = total - area
     begin, done = 0, 0
     while begin < len(area):
         end = max(begin + 1, int(torch.searchsorted(total, done + tiling.pairs, right=True)))
         upto = int(total[end - 1])
         rows = torch.repeat_interleave(area[begin:end], output_size=upto - done) + begin
-        within = torch.arange(done, upto, device=area.device) - (total - area)[rows]
-        across = width[rows]
+        within = torch.arange(done, upto, device=area.device).sub_(before.index_select(0, rows)).int()
+        across = width.index_select(0, rows)
         down = torch.div(within, across, rounding_mode="trunc")
-        tile = corner[rows] + down * (tiling.grid[1] - across) + within
+        tile = within + corner.index_select(0, rows) + down * (tiling.grid[1] - across)
         if begin:
-            open_ = (remaining.amax(-1) > STOP)[tile]
+            open_ = (remaining.amax(-1) > STOP).index_select(0, tile)
             tile, rows = tile[open_], rows[open_]
-        tile, order = torch.sort(tile.to(torch.int16 if tiling.tiles < 1 << 15 else torch.int32), stable=True)
+        tile, order = torch.sort(tile.to(torch.int16) if tiling.tiles < 1 << 15 else tile, stable=True)
         edges = torch.searchsorted(tile, torch.arange(tiling.tiles + 1, dtype=tile.dtype, device=tile.device))
         begin, done = end, upto
         if len(rows):
-            yield rows[order], edges[:-1], edges[1:]
+            yield rows.index_select(0, order), edges[:-1], edges[1:]
 
 
 def _boxes(
     mean: Float[Tensor, "2 m"], radius: Float[Tensor, "2 m"], tiling: Tiling
-) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"], Int[Tensor, "m"], Int[Tensor, "m"]]:
-    """Of each Gaussian's box: first column and row of tiles, columns, and tiles; 0 where it holds no pixel centre."""
+) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"], Int[Tensor, "m"]]:
+    """Of each Gaussian's box: its first tile, its columns and its tiles; 0 where it holds no pixel centre."""
     most = mean.new_tensor([[tiling.size[1] - 1], [tiling.size[0] - 1]])
-    low = (mean - radius).ceil().clamp_min(0)
-    high = torch.minimum((mean + radius).floor(), most)
-    empty = (high < low).any(0)
-    first = (torch.minimum(low, most) / tiling.side).floor().long()
-    count = (high.clamp_min(0) / tiling.side).floor().long() - first + 1
-    return first[0], first[1], count[0], (count[0] * count[1]).masked_fill_(empty, 0)
+    low = (mean - radius).ceil_().clamp_min_(0)
+    high = torch.minimum((mean + radius).floor_(), most)
+    filled = (high[0] >= low[0]) & (high[1] >= low[1])
+    first = torch.minimum(low, most).div_(tiling.side).int()  # truncation: all are 0 or more
+    count = high.clamp_min_(0).div_(tiling.side).int() - first + 1
+    return first[1] * tiling.grid[1] + first[0], count[0], (count[0] * count[1] * filled).long()
 
 
 def _offsets(

@@ -25,6 +25,7 @@ from worldline.outputs.render.projection import Lens, Splats, gaussians, project
 
 _LEAST_LENGTH = 1e-30  # squared, of a quaternion
 _LEAST_FOCAL = 1e-6  # pixels
+_LARGE = 1e3  # pixels: beyond this no radius changes the choice of tiles
 Backend = Literal["auto", "torch", "gsplat"]
 
 
@@ -211,5 +212,6 @@ def _seen(
 
 
 def _side(splats: Splats) -> int:
-    """Side of the tiles that wastes least: small tiles for small Gaussians."""
-    return 4 if splats.radius.numel() == 0 or splats.radius.mean() < 4 else 8
+    """Side of the tiles that costs least, as measured: small tiles for small Gaussians."""
+    radius = float(splats.radius.clamp_max(_LARGE).mean()) if splats.radius.numel() else 0
+    return 4 if radius < 4 else 8 if radius < 32 else 16
