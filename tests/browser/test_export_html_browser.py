@@ -17,6 +17,7 @@ from worldline.scene import Scene
 from worldline.worlds import sampling
 
 WIDE = (640, 420)
+VIEW = "({ center: window.worldline.eye.center, axes: window.worldline.eye.axes })"
 Open = Callable[..., Any]
 
 
@@ -96,7 +97,7 @@ def test_the_page_opens_with_the_scene_in_sight(exact_scene: Scene, open_page: O
     assert 0.15 < drawn(pixels) < 0.98
     text = tab.inner_text("body")
     assert "A scene of 4 frames" in text and "exact (licence Apache-2.0)" in text and "points" in text
-    up = tab.evaluate("window.worldline.view().axes[1].map((v) => -v)")
+    up = tab.evaluate("window.worldline.eye.axes[1].map((v) => -v)")
     assert up[1] < -0.7  # y points down in this world
 
 
@@ -123,13 +124,13 @@ def test_switches_change_what_is_drawn(exact_scene: Scene, open_page: Open) -> N
 def test_mouse_and_fingers(exact_scene: Scene, open_page: Open) -> None:
     timeless = [dataclasses.replace(view, timestamp=None) for view in exact_scene.views]
     tab = open_page(dataclasses.replace(exact_scene, views=tuple(timeless)))
-    start = tab.evaluate("window.worldline.view()")
+    start = tab.evaluate(VIEW)
 
     def moved(act: Callable[[], None]) -> tuple[float, float]:
-        before = tab.evaluate("window.worldline.view()")
+        before = tab.evaluate(VIEW)
         act()
-        after = tab.evaluate("window.worldline.view()")
-        step = np.linalg.norm(np.subtract(after["eye"], before["eye"]))
+        after = tab.evaluate(VIEW)
+        step = np.linalg.norm(np.subtract(after["center"], before["center"]))
         turn = np.degrees(np.arccos(np.clip(np.dot(after["axes"][2], before["axes"][2]), -1, 1)))
         axes = np.array(after["axes"])
         assert np.abs(axes @ axes.T - np.eye(3)).max() < 1e-6
@@ -145,16 +146,16 @@ def test_mouse_and_fingers(exact_scene: Scene, open_page: Open) -> None:
     assert step > 0.1 and 15 < turn < 45
     step, turn = moved(lambda: drag("right"))
     assert step > 0.05 and turn < 1e-4
-    target = tab.evaluate("window.worldline.view().target")
-    eye = tab.evaluate("window.worldline.view().eye")
+    target = tab.evaluate("window.worldline.eye.target")
+    eye = tab.evaluate("window.worldline.eye.center")
     tab.mouse.wheel(0, -400)
     tab.wait_for_timeout(100)
-    closer = tab.evaluate("window.worldline.view().eye")
+    closer = tab.evaluate("window.worldline.eye.center")
     assert np.linalg.norm(np.subtract(closer, target)) < 0.8 * np.linalg.norm(np.subtract(eye, target))
     tab.evaluate("window.worldline.lookFrom(-1)")
-    assert tab.evaluate("window.worldline.view()")["eye"] == start["eye"]
+    assert tab.evaluate(VIEW)["center"] == start["center"]
     tab.mouse.dblclick(420, 220)
-    pivot = tab.evaluate("window.worldline.view().target")
+    pivot = tab.evaluate("window.worldline.eye.target")
     assert abs(pivot[2] - synthetic_scene.relief(pivot[0], pivot[1])) < 0.02  # on the surface
 
 
@@ -162,14 +163,14 @@ def test_a_click_on_a_picture_goes_there(exact_scene: Scene, open_page: Open) ->
     timeless = [dataclasses.replace(view, timestamp=None) for view in exact_scene.views]
     tab = open_page(dataclasses.replace(exact_scene, views=tuple(timeless)))
     where = tab.evaluate(
-        """() => { const w = window.worldline, v = w.scene.views[1], s = w.view();
+        """() => { const w = window.worldline, v = w.scene.views[1], s = w.eye;
         const middle = [0, 1, 2].map((i) => v.center[i] + w.scene.frustum * v.axes[2][i]);
-        const d = middle.map((x, i) => x - s.eye[i]), at = s.axes.map((a) => a[0] * d[0] + a[1] * d[1] + a[2] * d[2]);
+        const d = middle.map((x, i) => x - s.center[i]), at = s.axes.map((a) => a[0] * d[0] + a[1] * d[1] + a[2] * d[2]);
         const scale = Math.min(innerWidth / 1280, innerHeight / 720);
-        return [innerWidth / 2 + scale * s.k[0] * at[0] / at[2], innerHeight / 2 + scale * s.k[1] * at[1] / at[2]]; }"""
+        return [innerWidth / 2 + scale * s.lens.k[0] * at[0] / at[2], innerHeight / 2 + scale * s.lens.k[1] * at[1] / at[2]]; }"""
     )
     tab.mouse.click(*where)
-    assert tab.evaluate("window.worldline.view().eye") == pytest.approx(list(exact_scene.views[1].camera.center))
+    assert tab.evaluate("window.worldline.eye.center") == pytest.approx(list(exact_scene.views[1].camera.center))
     assert tab.input_value("#photo") == "1"
 
 

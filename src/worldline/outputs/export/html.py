@@ -1,7 +1,7 @@
 """A scene as one web page for e-mail, papers and web sites: no server, no network, nothing to install.
 
 The page (``page/``) is a template of our own, WebGL without libraries: a confidence slider, time and a caption with the
-licence, in 25 kB. docs/formats.md compares it with viser's.
+licence, in 27 kB. docs/formats.md compares it with viser's.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ MAX_BYTES = 8_000_000  # what a mail server takes
 _FRUSTUM_SHARE = 0.07  # length of a frustum as a share of the scene's median depth
 _MOST_TRACK_POINTS = 40_000  # 0.5 MB
 _HOME_SIZE, _HOME_POINTS = (720, 1280), 50_000  # picture that the overview is composed for, from so many points
+_SCRIPTS = ("data.js", "shaders.js", "eye.js", "stage.js", "viewer.js")
 _NO_CAMERA = Camera(np.eye(3), np.eye(4), 1, 1)
 _Extras = tuple[dict[str, Any] | None, dict[int, dict[str, Any]], dict[str, Any] | None]  # atlas, tiles, tracks
-_BYTES_PER_BLOCK = 48  # that a view's counts and distances may take beyond those of an empty page
+_BYTES_OF_LEVELS, _BYTES_PER_VIEW = 4000, 48  # that numbers may take beyond those of a page without points
 
 
 def write_html(
@@ -68,7 +69,7 @@ def scene_page(scene: Scene, *, title: str | None = None, max_bytes: int = MAX_B
     extras = (*atlas_of(scene), _tracks(scene))
     total = sum(int(view.mask.sum()) for view in scene.views)
     empty = _page(scene, pack_points(scene, 0.0, total), extras, title)
-    room = max_bytes - len(empty.encode()) - _BYTES_PER_BLOCK * len(scene.views)
+    room = max_bytes - len(empty.encode()) - _BYTES_OF_LEVELS - _BYTES_PER_VIEW * len(scene.views)
     if room <= 0 < total:
         raise InputError(
             f"A page of {max_bytes:,} bytes has no room for points: without any it takes {max_bytes - room:,}.",
@@ -81,7 +82,7 @@ def _page(scene: Scene, packed: PackedPoints, extras: _Extras, title: str) -> st
     document = json.dumps(_document(scene, packed, extras), separators=(",", ":"), ensure_ascii=False)
     return Template(_part("page.html")).substitute(
         style=_part("style.css"),
-        script="".join(_part(name) for name in ("data.js", "shaders.js", "viewer.js")),
+        script="".join(_part(name) for name in _SCRIPTS),
         title=html.escape(title),
         facts=html.escape(_facts(scene, packed)),
         caption=html.escape(_caption(scene)),

@@ -4,7 +4,6 @@
 const $ = (id) => document.getElementById(id);
 const add = (a, b, s = 1) => a.map((x, i) => x + s * b[i]);
 const dot = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0);
-const unit = (a) => a.map((x) => x / Math.hypot(...a));
 const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const turned = (v, axis, angle) => { // Rodrigues
   const c = Math.cos(angle), s = Math.sin(angle), n = cross(axis, v), d = dot(axis, v);
@@ -43,31 +42,51 @@ function decodePoints(bytes, scene) {
   return { places, paint };
 }
 
-const ray = (view, x, y) => // world direction of a pixel, of depth one
-  [0, 1, 2].map((i) => view.axes[0][i] * (x - view.k[2]) / view.k[0] + view.axes[1][i] * (y - view.k[3]) / view.k[1] + view.axes[2][i]);
+function ray({ axes: [right, down, forward], k: [fx, fy, cx, cy] }, x, y) { // world direction of a pixel, of depth one
+  return add(add(forward, right, (x - cx) / fx), down, (y - cy) / fy);
+}
 
-function segmentsOf(scene, tracks) { // kind -> [from, to, colour, first moment, last moment]
-  const from = (view, x, y) => add(add(view.center, ray(view, x, y), scene.frustum), scene.middle, -1);
-  const ever = [0, 1e9], cameras = [], trails = [], boxes = [], before = {};
+const EVER = [0, 1e9]; // first and last moment
+const spanOf = (view) => view.moment === null ? EVER : [view.moment, view.moment];
+const RED = [215, 50, 40], GREY = [165, 165, 165], ORANGE = [230, 120, 0];
+
+function segmentsOf(scene, tracks) { // kind -> [from, to, colour, [first moment, last moment]], relative to the middle
+  const objects = scene.objects.flatMap((each) => boxes(each, scene));
+  return { cameras: frusta(scene), tracks: tracks ? trails(scene, tracks) : [], objects };
+}
+
+function frusta(scene) { // and the way of each sensor
+  const segments = [], before = {};
   for (const view of scene.views.filter((each) => each.posed)) {
-    const span = view.moment === null ? ever : [view.moment, view.moment], center = add(view.center, scene.middle, -1);
-    const [h, w] = view.size, corners = [[-.5, -.5], [w - .5, -.5], [w - .5, h - .5], [-.5, h - .5]].map((c) => from(view, ...c));
-    corners.forEach((corner, i) => cameras.push([center, corner, [215, 50, 40], span], [corner, corners[(i + 1) % 4], [215, 50, 40], span]));
-    if (view.moment !== null && before[view.sensor]) cameras.push([before[view.sensor], center, [150, 150, 150], ever]);
+    const center = add(view.center, scene.middle, -1), [h, w] = view.size;
+    const edges = [[-.5, -.5], [w - .5, -.5], [w - .5, h - .5], [-.5, h - .5]]; // outer edges of the photo
+    const corners = edges.map(([x, y]) => add(center, ray(view, x, y), scene.frustum));
+    corners.forEach((corner, i) => {
+      segments.push([center, corner, RED, spanOf(view)], [corner, corners[(i + 1) % 4], RED, spanOf(view)]);
+    });
+    if (view.moment !== null && before[view.sensor]) segments.push([before[view.sensor], center, GREY, EVER]);
     before[view.sensor] = center;
   }
-  const moments = scene.times.length;
-  for (let t = 0; tracks && t < scene.tracks.colors.length; t++) {
-    const at = (m) => [...tracks.subarray(4 * (t * moments + m), 4 * (t * moments + m) + 4)]; // x, y, z, seen
-    for (let m = 1; m < moments; m++) {
-      const [a, b] = [at(m - 1), at(m)], paint = a[3] * b[3] ? scene.tracks.colors[t] : [170, 170, 170];
-      const ends = [a, b].map((end) => add(end.slice(0, 3), scene.middle, -1));
-      if (!isNaN(a[0] + b[0])) trails.push([...ends, paint, [m, m + scene.trail]]);
+  return segments;
+}
+
+function trails(scene, tracks) { // each piece is seen from its moment on for a while
+  const segments = [], moments = scene.times.length;
+  scene.tracks.colors.forEach((color, track) => {
+    const place = (moment) => 4 * (track * moments + moment);
+    const at = (moment) => [...tracks.subarray(place(moment), place(moment) + 4)]; // x, y, z, seen
+    for (let moment = 1; moment < moments; moment++) {
+      const [a, b] = [at(moment - 1), at(moment)], ends = [a, b].map((end) => add(end.slice(0, 3), scene.middle, -1));
+      if (!isNaN(a[0] + b[0])) segments.push([...ends, a[3] * b[3] ? color : GREY, [moment, moment + scene.trail]]);
     }
-  }
-  for (const { size, at } of scene.objects) for (const [moment, ...place] of at) {
-    const corner = (i) => place.map((x, k) => x - scene.middle[k] + size[k] * ((i >> k & 1) - .5));
-    for (let i = 0; i < 8; i++) for (const bit of [1, 2, 4]) if (!(i & bit)) boxes.push([corner(i), corner(i | bit), [230, 120, 0], [moment, moment]]);
-  }
-  return { cameras, tracks: trails, objects: boxes };
+  });
+  return segments;
+}
+
+function boxes({ size, at }, { middle }) { // the twelve edges, at each moment
+  return at.flatMap(([moment, ...center]) => {
+    const corner = (i) => center.map((x, k) => x - middle[k] + size[k] * ((i >> k & 1) - .5));
+    const edges = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((i) => [1, 2, 4].filter((bit) => !(i & bit)).map((bit) => [i, i | bit]));
+    return edges.map(([i, j]) => [corner(i), corner(j), ORANGE, [moment, moment]]);
+  });
 }

@@ -8,7 +8,8 @@ const SHADERS = {
       tint = paint.rgb;
     }`, `in vec3 tint; void main() {
       vec2 p = gl_PointCoord - .5; if (dot(p, p) > .25) discard; color = vec4(tint, 1); }`],
-  lines: [`in vec3 a, b; in vec3 paint; in vec2 span; uniform mat4 clip; uniform vec3 eye; uniform vec2 window; uniform float now, near, shy;
+  lines: [`in vec3 a, b; in vec3 paint; in vec2 span; uniform mat4 clip; uniform vec3 eye; uniform vec2 window;
+    uniform float now, near, shy;
     out vec3 tint;
     void main() { // a segment is a thin quad
       vec4 p = clip * vec4(a, 1), q = clip * vec4(b, 1);
@@ -37,7 +38,7 @@ const SHADERS = {
 class Program {
   constructor(gl, [vertex, fragment]) {
     const head = "#version 300 es\nprecision highp float;\n";
-    this.gl = gl;
+    Object.assign(this, { gl, places: {} });
     this.program = gl.createProgram();
     for (const [kind, text] of [[gl.VERTEX_SHADER, head + vertex], [gl.FRAGMENT_SHADER, head + "out vec4 color;" + fragment]]) {
       const shader = gl.createShader(kind);
@@ -49,10 +50,11 @@ class Program {
     if (!gl.getProgramParameter(this.program, gl.LINK_STATUS)) throw Error(gl.getProgramInfoLog(this.program));
   }
   use(uniforms) {
-    const { gl } = this;
+    const { gl, places } = this;
     gl.useProgram(this.program);
     for (const [name, value] of Object.entries(uniforms)) {
-      const at = gl.getUniformLocation(this.program, name);
+      if (!(name in places)) places[name] = gl.getUniformLocation(this.program, name);
+      const at = places[name];
       if (value.length === 16) gl.uniformMatrix4fv(at, true, value);
       else gl[`uniform${value.length || 1}fv`](at, value.length ? value : [value]);
     }
