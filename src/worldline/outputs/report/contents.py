@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from worldline.scene import Scene, SceneView
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 PANEL = (700, 980)  # height, width of the two large pictures, pixels
+_WARNINGS = 8  # shown at most
 SOFTWARE = "The worldline authors, worldline (the program that made this reconstruction), Apache-2.0"
 
 
@@ -78,7 +79,7 @@ def gather(scene: Scene, title: str, most: int = 24) -> Contents:
         title=title,
         lead=_lead(facts),
         origin=_origin(scene),
-        warnings=tuple(dict.fromkeys(scene.warnings)),
+        warnings=_warnings(scene),
         facts=facts,
         columns=_columns(facts),
         captions=tuple(_caption(each) for each in facts.shown),
@@ -93,11 +94,24 @@ def gather(scene: Scene, title: str, most: int = 24) -> Contents:
     )
 
 
+def _warnings(scene: Scene) -> tuple[str, ...]:
+    """Each once, and of very many the first."""
+    warnings = tuple(dict.fromkeys(scene.warnings))
+    if len(warnings) <= _WARNINGS:
+        return warnings
+    return (*warnings[: _WARNINGS - 1], f"And {len(warnings) - _WARNINGS + 1} more, which scene.json lists.")
+
+
 def _lead(facts: Facts) -> str:
-    counts = [f"{facts.views:,} views" if facts.views != 1 else "1 view", f"{facts.points:,} points"]
-    for count, name in ((facts.gaussians, "Gaussians"), (facts.tracks, "tracks"), (facts.objects, "moving objects")):
-        counts += [f"{count:,} {name}"] if count else []
+    counts = [counted(facts.views, "view"), counted(facts.points, "point")]
+    for count, name in ((facts.gaussians, "Gaussian"), (facts.tracks, "track"), (facts.objects, "moving object")):
+        counts += [counted(count, name)] if count else []
     return f"{', '.join(counts)}. Scale: {facts.scale}."
+
+
+def counted(count: int, name: str) -> str:
+    """ "1 view", "24 views"."""
+    return f"{count:,} {name}" if count == 1 else f"{count:,} {name}s"
 
 
 def _origin(scene: Scene) -> str:
@@ -158,13 +172,13 @@ def _bars(facts: Facts) -> tuple[Bar, ...]:
 def _from_above(scene: Scene, sample: Sample, rows: Sequence[int]) -> Panel:
     said = ["The points from above, to scale, without the ceiling"]
     if scene.times:
-        said.append("the cameras of the views above (blue: the first) and their way")
+        said.append("the cameras of the views above (blue: the first) and their trajectory")
     else:
         said.append("cameras with their numbers (blue: the first)")
     if scene.tracks is not None and len(scene.tracks.points):
         said.append("the tracks that move most")
     if scene.objects:
-        said.append("moving objects (pink): way, and box at the end of it")
+        said.append("moving objects (pink): trajectory, and box at its end")
     height, width = PANEL
     return Panel("From above", "; ".join(said) + ".", draw_top_view(scene, sample, rows, width=width, height=height))
 
@@ -187,18 +201,18 @@ def _new_view(scene: Scene) -> Panel:
 
 def _summary(scene: Scene, facts: Facts, sample: Sample) -> tuple[tuple[str, str], ...]:
     size, unit = extent(scene, sample), facts.unit
-    poses = ", ".join(f"{count} {status}" for status, count in facts.statuses.items())
-    rows = [("views", f"{facts.views:,} ({poses})"), ("points", f"{facts.points:,}")]
+    poses = ", ".join(f"{count:,} {status}" for status, count in facts.statuses.items())
+    rows = [("views", f"{facts.views:,}"), ("poses", poses), ("points", f"{facts.points:,}")]
     if facts.gaussians:
         rows.append(("Gaussians", f"{facts.gaussians:,}"))
     if size is not None:
         rows.append(("extent", f"{' × '.join(number(side) for side in size)} {unit} (without the outermost 2 %)"))
     if facts.spread is not None:
-        rows.append(("cameras apart", f"at most {number(facts.spread)} {unit}"))
+        rows.append(("largest baseline", f"{number(facts.spread)} {unit}"))
     if facts.way is not None:
-        rows.append(("way of a camera", f"{number(facts.way)} {unit} in {number(facts.seconds)} s"))
+        rows.append(("trajectory", f"{number(facts.way)} {unit} in {number(facts.seconds)} s"))
     if facts.sensors:
-        rows.append(("sensors", f"{len(facts.sensors)} at {facts.moments:,} moments"))
+        rows.append(("sensors", f"{len(facts.sensors)} at {counted(facts.moments, 'moment')}"))
     if facts.dynamic is not None:
         rows.append(("moving", f"{number(100 * facts.dynamic)} % of the valid pixels"))
     if facts.tracks:
@@ -238,9 +252,18 @@ def _provenance(scene: Scene) -> tuple[tuple[str, str], ...]:
         ("created", provenance.created),
         ("seconds", ", ".join(f"{name} {number(seconds)}" for name, seconds in provenance.timings.items())),
         ("versions", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),
-        ("arguments", ", ".join(f"{name}={value}" for name, value in provenance.arguments.items())),
+        ("arguments", ", ".join(_flat(provenance.arguments))),
     ]
     return tuple((name, value) for name, value in rows if value)
+
+
+def _flat(arguments: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    """ "size=224", "pool.memory.long_tokens=4000", …"""
+    for name, value in arguments.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={value}"
 
 
 def _selection(facts: Facts) -> str:

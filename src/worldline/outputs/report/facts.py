@@ -61,7 +61,7 @@ class Facts:
     unit: str  # "m", or "units" where the scale is not known in metres
     scale: str  # in words
     spread: float | None  # largest distance of two cameras; None with less than two poses
-    way: float | None  # length of the way of the cameras, None for photos without times
+    way: float | None  # length of the trajectory of a camera, None for photos without times
     sensors: tuple[str, ...]
     moments: int  # distinct times
     seconds: float  # from the first to the last

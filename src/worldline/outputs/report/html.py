@@ -174,7 +174,7 @@ def _histogram(histogram: Histogram, width: int = 440, height: int = 130) -> str
         f"logarithmic; {highest}"
     )
     return (
-        f'<svg class=histogram viewBox="0 -2 {width} {height + 24}" role=img aria-label="{escape(said)}">{bars}'
+        f'<svg class=histogram viewBox="0 -20 {width} {height + 44}" role=img aria-label="{escape(said)}">{bars}'
         f'<path d="M0 {height}h{width}"/>{"".join(ticks)}'
-        f'<text class=faint x="{width}" y="11" text-anchor="end">{highest}</text></svg>'
+        f'<text class=faint x="{width}" y="-8" text-anchor="end">{highest}</text></svg>'
     )

@@ -194,7 +194,7 @@ def _table(page: _Page, table: Sequence[Sequence[str]], width: float) -> None:
     needs = [max(text_width(row[column], _SMALL) for row in table) for column in range(len(table[0]))]
     gap = 26.0
     needs[1] = max(60.0, min(needs[1], width - (sum(needs) - needs[1]) - gap * (len(needs) - 1)))
-    gap = min(48, (width - sum(needs)) / (len(needs) - 1))
+    gap = min(90, (width - sum(needs)) / (len(needs) - 1))
     for line, row in enumerate(table):
         x = float(page.left)
         for column, (text, need) in enumerate(zip(row, needs, strict=True)):
@@ -209,6 +209,7 @@ def _table(page: _Page, table: Sequence[Sequence[str]], width: float) -> None:
 
 def _histogram(page: _Page, histogram: Histogram, x: float, width: float, height: int = 150) -> None:
     """Bars in the colours of the confidence maps; the highest fills the height."""
+    page.y += 24
     shares = histogram.counts / max(1, histogram.counts.sum())
     step = width / len(shares)
     colors = colorize(((np.arange(len(shares)) + 0.5) / len(shares))[None], "amount")[0].tolist()
@@ -222,7 +223,7 @@ def _histogram(page: _Page, histogram: Histogram, x: float, width: float, height
         page.pen.draw.line((across, base, across, base + 6), fill=INK)
         anchor = "ls" if value == histogram.scale.low else "rs" if value == histogram.scale.high else "ms"
         page.pen.text(across, base + 24, number(value), _SMALL, anchor=anchor)
-    page.pen.text(x + width, page.y + 14, f"highest bar: {100 * shares.max():.0f} %", _SMALL, color=FAINT, anchor="rs")
+    page.pen.text(x + width, page.y - 10, f"highest bar: {100 * shares.max():.0f} %", _SMALL, color=FAINT, anchor="rs")
     page.y = round(base) + 36
 
 

@@ -50,7 +50,7 @@ def draw_top_view(
     picture.paste(layer, mask=layer)
     pen = Pen(picture)
     _labels(pen, scene, plan, [row for row in numbers if row in drawn], size)
-    _bar(pen, plan, "m" if scene.metric else "units")
+    _bar(pen, plan, metric=scene.metric)
     return np.asarray(picture)
 
 
@@ -105,7 +105,8 @@ def _camera(pen: Pen, plan: Plan, view: SceneView, size: float, color: Color) ->
     """A dot at the centre of a camera and a wedge along its horizontal field of view."""
     corners = [tuple(corner) for corner in _wedge(plan, view, size)]
     pen.draw.polygon(corners, fill=(*color, 110))
-    pen.lines([corners[1], corners[0], corners[2], corners[1]], color, _FINER)
+    for weight, shade in ((3 * _FINER, PAPER), (_FINER, color)):
+        pen.lines([corners[1], corners[0], corners[2], corners[1]], shade, weight)
     x, y = corners[0]
     radius = size / 6 + _FINER
     pen.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color, outline=PAPER, width=_FINER)
@@ -185,9 +186,10 @@ def _turn(a: tuple[float, ...], b: tuple[float, ...], c: tuple[float, ...]) -> f
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
-def _bar(pen: Pen, plan: Plan, unit: str) -> None:
+def _bar(pen: Pen, plan: Plan, *, metric: bool) -> None:
     """The scale bar, in the lower right corner on white."""
     length, pixels = scale_bar(plan)
+    unit = "m" if metric else "unit" if length == 1 else "units"
     text, letters = f"{number(length)} {unit}", round(_TEXT * plan.width)
     wide, edge = max(pixels, text_width(text, letters)), letters
     right, bottom = plan.width - 1.6 * edge, plan.height - 1.6 * edge
