@@ -53,7 +53,7 @@ class _Group:
     rows: Int[Tensor, "g k"]  # of the table of Gaussians
     held: Float[Tensor, "g k c"]  # those rows
     offset: tuple[Float[Tensor, "g k"], Float[Tensor, "g k"]]  # from the mean to the middle of the tile
-    coefficients: Float[Tensor, "g k 6"]  # of the exponent
+    coefficients: Float[Tensor, "6 g*k"]  # of the exponent
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,10 @@ def _walk(
 def _group(table: Tensor, rows: Tensor, filled: Tensor, tiles: Tensor, tiling: Tiling) -> _Group:
     """What depends on tile and Gaussian alone: the exponent as a polynomial of the place in the tile."""
     held = table.index_select(0, rows.view(-1)).view(*rows.shape, -1)
-    offset = _offsets(held, tiles, tiling)
-    return _Group(tiles, rows, held, offset, _coefficients(held, *offset, filled))
+    place = held[..., :_GEOMETRY].movedim(-1, 0).contiguous()
+    x, y = (middle.to(table.dtype) for middle in _middles(tiles, tiling))
+    offset = x - place[0], y - place[1]
+    return _Group(tiles, rows, held, offset, _coefficients(place, *offset, filled))
 
 
 def _blocks(group: _Group, remaining: Tensor, monomials: Tensor, tiling: Tiling) -> Iterator[_Block]:
@@ -162,7 +164,8 @@ def _blocks(group: _Group, remaining: Tensor, monomials: Tensor, tiling: Tiling)
     for begin in range(0, len(group.tiles), step):
         part = slice(begin, begin + step)
         tiles = group.tiles[part]
-        alpha = (group.coefficients[part] @ monomials).exp_()
+        exponent = group.coefficients[:, begin * tiling.depth : (begin + step) * tiling.depth].T @ monomials
+        alpha = exponent.exp_().view(len(tiles), tiling.depth, -1)
         torch.threshold_(alpha, MIN_ALPHA, 0).clamp_max_(MAX_ALPHA)
         clear = torch.cat([remaining[tiles][:, None], 1 - alpha], 1)
         light = clear.cumprod(1)  # transmittance in front of the first Gaussian, then behind each
@@ -214,32 +217,29 @@ def _boxes(
     return first[1] * tiling.grid[1] + first[0], count[0], (count[0] * count[1] * filled).long()
 
 
-def _offsets(
-    held: Float[Tensor, "t k c"], tiles: Int[Tensor, "t"], tiling: Tiling
-) -> tuple[Float[Tensor, "t k"], Float[Tensor, "t k"]]:
-    """From each Gaussian's mean to the middle of the tile, pixels."""
-    columns, middle = tiling.grid[1], (tiling.side - 1) / 2
-    x = (tiles % columns * tiling.side + middle)[:, None]
-    y = (torch.div(tiles, columns, rounding_mode="floor") * tiling.side + middle)[:, None]
-    return x - held[..., 0], y - held[..., 1]
-
-
-def _coefficients(held: Float[Tensor, "t k c"], dx: Tensor, dy: Tensor, filled: Tensor) -> Float[Tensor, "t k 6"]:
+def _coefficients(
+    place: Float[Tensor, "6 g k"], dx: Float[Tensor, "g k"], dy: Float[Tensor, "g k"], filled: Tensor
+) -> Float[Tensor, "6 g*k"]:
     """Of log opacity - ((p X)² + (q X + r Y)²) / 2 as a polynomial of the place in the tile: 1, x, y, x², xy, y²."""
-    p, q, r, log_opacity = held[..., 2:_GEOMETRY].unbind(-1)
+    _, _, p, q, r, log_opacity = place.unbind(0)
     u, v = p * dx, torch.addcmul(q * dx, r, dy)
-    constant = log_opacity - (u * u + v * v) / 2
-    return torch.stack(
-        [
-            torch.where(filled, constant, -math.inf),
-            -torch.addcmul(u * p, v, q),
-            -(v * r),
-            torch.addcmul(p * p, q, q) / -2,
-            -(q * r),
-            (r * r) / -2,
-        ],
-        -1,
-    )
+    found = torch.empty_like(place)
+    torch.sub(log_opacity, (u * u).addcmul_(v, v), alpha=0.5, out=found[0]).masked_fill_(~filled, -math.inf)
+    torch.addcmul(u * p, v, q, out=found[1])
+    torch.mul(v, r, out=found[2])
+    torch.addcmul(p * p, q, q, out=found[3]).div_(2)
+    torch.mul(q, r, out=found[4])
+    torch.mul(r, r, out=found[5]).div_(2)
+    found[1:].neg_()
+    return found.view(6, -1)
+
+
+def _middles(tiles: Int[Tensor, "g"], tiling: Tiling) -> tuple[Float[Tensor, "g 1"], Float[Tensor, "g 1"]]:
+    """Column and row of the middles of tiles, pixels."""
+    columns, middle = tiling.grid[1], (tiling.side - 1) / 2
+    row = torch.div(tiles, columns, rounding_mode="floor")
+    x, y = (number * tiling.side + middle for number in (tiles - row * columns, row))
+    return x[:, None], y[:, None]
 
 
 def _monomials(side: int, like: Tensor) -> Float[Tensor, "6 p"]:
