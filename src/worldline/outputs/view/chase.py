@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worldline.outputs.view.state import ViewState
     from worldline.outputs.view.viewer import Viewer
 
-_BACK, _UP, _AHEAD = 1.0, 0.55, 1.2  # distances, as shares of the chase distance
+_BACK, _UP, _AHEAD = 1.0, 0.75, 1.2  # distances, as shares of the chase distance
 
 
 @dataclass(frozen=True, eq=False)

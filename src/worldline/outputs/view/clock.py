@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int, Int64
 
 from worldline.errors import InputError
 
@@ -73,13 +73,13 @@ def timeline_of(times: Sequence[Sequence[float]]) -> Timeline | None:
     return Timeline(seconds, moments, start)
 
 
-def is_shown(mode: str, moment: int | None, now: int, *, moving: bool) -> bool:
-    """Whether points are shown.
+def is_shown(mode: str, moments: Int[np.ndarray, "n"], now: int, *, moving: bool) -> Bool[np.ndarray, "n"]:
+    """Which points are shown.
 
     Args:
         mode: one of MODES. "until" and "still" show of things that move only where they are now: their past would be a
             smear through the scene.
-        moment: when the points were seen, as a number of a moment of their scene; None: at no known time.
+        moments: when the points were seen, as numbers of moments of their scene; -1: at no known time.
         now: the moment that the timeline stands at; -1: before the scene begins.
         moving: the points are of something that moves.
 
@@ -88,11 +88,10 @@ def is_shown(mode: str, moment: int | None, now: int, *, moving: bool) -> bool:
     """
     if mode not in MODES:
         raise InputError(f"Unknown mode of time {mode!r}.", f"Choose one of {', '.join(MODES)}.")
-    if moment is None or mode == "all":
-        return True
-    if mode == "moment" or moving:
-        return moment == now
-    return mode == "still" or moment <= now
+    timeless = moments < 0
+    if mode == "all" or (mode == "still" and not moving):
+        return np.ones_like(timeless)
+    return timeless | ((moments == now) if mode == "moment" or moving else (moments <= now))
 
 
 @dataclass

@@ -34,6 +34,7 @@ class Cloud:
         self._sent: dict[_Key, tuple[object, ...]] = {}  # what the client has of each part
         self._rows: dict[_Key, np.ndarray] = {}  # of the pixels that pass
         self._choice: tuple[object, ...] = ()  # what _rows were chosen by
+        self._size = 0.0  # of the points that were sent
         self._index: dict[int, int] = {}  # of the view of an id
 
     def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
@@ -100,8 +101,10 @@ class Cloud:
             self._send(index, part, int(drawn[index, part]), state, size)
         with self.viewer.server.atomic():
             for key, handle in self._handles.items():
-                handle.point_size = size
+                if size != self._size:
+                    handle.point_size = size
                 handle.visible = bool(shown[self._index[key[0]], key[1]])
+        self._size = size
 
     def _send_ahead(
         self, hidden: Bool[np.ndarray, "view 2"], drawn: Int64[np.ndarray, "view 2"], state: ViewState, size: float

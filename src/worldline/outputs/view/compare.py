@@ -42,7 +42,7 @@ def places(stages: Sequence[Stage], layout: str) -> list[Place]:
         layout: one of LAYOUTS.
     """
     first = Place(np.zeros(3), np.eye(3))
-    if layout == "overlay":
+    if layout == "overlay" or len(stages) == 1:
         return [first for _ in stages]
     up, forward = stages[0].up, _forward(stages[0])
     right = np.cross(forward, up)

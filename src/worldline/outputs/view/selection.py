@@ -20,9 +20,7 @@ def shown_views(stage: Stage, state: ViewState) -> Bool[np.ndarray, "view"]:
     if state.moment is not None and len(stage.times):
         now = stage.moment_at(state.moment)
         mode = "moment" if state.timing == "still" else state.timing  # a camera is a thing that moves
-        shown = np.array(
-            [is_shown(mode, m if m >= 0 else None, now, moving=False) for m in stage.moments.tolist()], bool
-        )
+        shown = is_shown(mode, stage.moments, now, moving=False)
     if state.sensors is not None:
         shown &= np.array([view.sensor is None or view.sensor in state.sensors for view in stage.scene.views], bool)
     return shown

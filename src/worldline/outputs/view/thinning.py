@@ -35,9 +35,8 @@ def shown_parts(stage: Stage, state: ViewState) -> Bool[np.ndarray, "view 2"]:
     shown = np.ones((len(stage), 2), bool)
     if state.moment is not None and len(stage.times):
         now = stage.moment_at(state.moment)
-        for index, moment in enumerate(stage.moments.tolist()):
-            known = moment if moment >= 0 else None
-            shown[index] = [is_shown(state.timing, known, now, moving=part == MOVING) for part in (STILL, MOVING)]
+        for part in (STILL, MOVING):
+            shown[:, part] = is_shown(state.timing, stage.moments, now, moving=part == MOVING)
     if state.sensors is not None:
         of_sensor = [view.sensor is None or view.sensor in state.sensors for view in stage.scene.views]
         shown &= np.array(of_sensor, bool)[:, None]
