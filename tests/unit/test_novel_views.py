@@ -151,6 +151,22 @@ def replace_photo(scene: HeldOutScene, source: int, target: int) -> HeldOutScene
     return HeldOutScene(scene.name, scene.photos[rows], truth, scene.held_out)
 
 
+def test_own_cameras_forgive_a_wrong_lens_but_true_ones_do_not(relief: HeldOutScene) -> None:
+    """A scene that is twice too deep looks right through a lens that is twice too long."""
+    case, view = relief.shown(1), exact(relief, 1).views[0]
+    matrix = view.camera.intrinsics.copy()
+    matrix[[0, 1], [0, 1]] *= 2
+    points = (view.points * np.array([1, 1, 2])).astype(np.float32)
+    camera = replace(view.camera, intrinsics=matrix)
+    scene = Scene((replace(view, camera=camera, points=points, depth=2 * view.depth),))
+    scores = [
+        score_pictures(case, [0], shows_of_scene(case, scene, "x", own_cameras=own)["x, pixel-sized points"]([0]))
+        for own in (True, False)
+    ]
+    assert scores[0]["psnr"] > 30
+    assert scores[1]["psnr"] < scores[0]["psnr"] - 10
+
+
 def test_gaussians_of_a_scene_come_before_its_points(relief: HeldOutScene) -> None:
     case, scene = relief.shown(3), exact(relief, 3, unit=5.0)
     points, colors, _ = scene.point_cloud()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +20,7 @@ from worldline.eval.novel.splats import (
     true_splats,
 )
 from worldline.inputs import load_views
+from worldline.types import Camera, Gaussians
 
 if TYPE_CHECKING:
     from worldline.pipeline import Reconstructor
@@ -43,19 +46,21 @@ def reconstruct(case: Case, model: Reconstructor) -> Scene:
     return model.reconstruct_views(load_views(photos, size=photos[0].shape[0], fit="square"))
 
 
-def shows_of_scene(case: Case, scene: Scene, label: str) -> dict[str, Show]:
+def shows_of_scene(case: Case, scene: Scene, label: str, *, own_cameras: bool = False) -> dict[str, Show]:
     """A reconstruction of the shown photos: with its Gaussians, where it has any, and with stand-ins for them.
 
     Args:
         scene: in the camera of the first photo, in any unit.
+        own_cameras: at the cameras that the scene itself has, instead of the true ones; of shown photos only.
     """
     factor = scale_of(scene, case)
-    own = own_gaussians(scene, factor)
-    shows = {} if own is None else {label: lambda views: render(own, _cameras(case, views))}
-    fixed, sized = point_splats(scene, factor), pixel_splats(scene, factor)
-    shows[f"{label}, {POINTS}"] = lambda views: render(fixed, _cameras(case, views))
-    shows[f"{label}, {PIXELS}"] = lambda views: render(sized, _cameras(case, views))
-    return shows
+    parts = {
+        label: own_gaussians(scene, factor),
+        f"{label}, {POINTS}": point_splats(scene, factor),
+        f"{label}, {PIXELS}": pixel_splats(scene, factor),
+    }
+    cameras = partial(_own_camera, scene, factor) if own_cameras else case.camera
+    return {name: partial(_show, gaussians, cameras) for name, gaussians in parts.items() if gaussians is not None}
 
 
 def baselines_of(case: Case) -> dict[str, Show]:
@@ -64,12 +69,20 @@ def baselines_of(case: Case) -> dict[str, Show]:
     return {
         NEAREST: lambda views: _photos(case, [case.nearest(view) for view in views]),
         MEAN_COLOR: lambda views: _mean_color(case, len(views)),
-        CEILING: lambda views: render(ceiling, _cameras(case, views)),
+        CEILING: partial(_show, ceiling, case.camera),
     }
 
 
-def _cameras(case: Case, views: Sequence[int]) -> list:
-    return [case.camera(view) for view in views]
+def _show(gaussians: Gaussians, camera: Callable[[int], Camera], views: Sequence[int]) -> Pictures:
+    return render(gaussians, [camera(view) for view in views])
+
+
+def _own_camera(scene: Scene, factor: float, view: int) -> Camera:
+    """The camera that a scene found for a shown photo, in the unit of the case."""
+    camera = scene.views[view].model_camera
+    pose = camera.world_from_cam.copy()
+    pose[:3, 3] *= factor
+    return replace(camera, world_from_cam=pose)
 
 
 def _photos(case: Case, rows: Sequence[int]) -> Pictures:

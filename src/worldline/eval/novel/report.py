@@ -12,7 +12,11 @@ from worldline.eval.novel.figures import NOVEL_FIGURES, definitions_table
 from worldline.eval.report import table, write_report
 from worldline.eval.statistics import mean_cell, mean_interval, rounded
 
-GROUPS = {"novel": "Photos that were held out", "input": "Photos that were shown, rendered again"}
+GROUPS = {
+    "novel": "Photos that were held out",
+    "input": "Photos that were shown, rendered again from their true cameras",
+    "own": "Photos that were shown, rendered again from the cameras that the model found (where it found one)",
+}
 _COMPARED = ("psnr", "psnr_seen", "ssim", "ssim_seen", "lpips")
 _WITHOUT_INTERVAL = ("coverage", "seen")
 _DIGITS = 3
@@ -26,7 +30,7 @@ class NovelTrial:
     views: int  # photos that were shown
     scene: str
     method: str
-    group: str  # "novel" or "input"
+    group: str  # one of GROUPS
     figures: Mapping[str, float]
 
 
@@ -109,7 +113,8 @@ class NovelReport:
         parts = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
         parts += [self.facts(), "Mean over scenes, 95 % bootstrap interval."]
         for group, title in GROUPS.items():
-            parts += [f"{title}:", self._table(group)]
+            if any(trial.group == group for trial in self.trials):
+                parts += [f"{title}:", self._table(group)]
         if comparison := self.comparison():
             title = f"{self.methods[0]} minus the others on held-out photos, scene by scene:"
             parts += [title, table(comparison, list(comparison[0]))]

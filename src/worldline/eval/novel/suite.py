@@ -16,7 +16,7 @@ from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
 from worldline.eval.methods import sizes
 from worldline.eval.novel.image_metrics import NO_LPIPS, Distance, image_scores, perceptual_distance
-from worldline.eval.novel.methods import NEAREST, methods_of, shows_of_scene
+from worldline.eval.novel.methods import NEAREST, Show, baselines_of, reconstruct, shows_of_scene
 from worldline.eval.novel.report import NovelReport, NovelTrial
 from worldline.eval.novel.scenes import Case, HeldOutScene, NovelSpec, get_scene
 from worldline.eval.novel.sequences import sequence_cases
@@ -143,19 +143,30 @@ def evaluate_novel(
 def measure(
     case: Case, models: Mapping[str, Reconstructor], name: str, distance: Distance | None = None
 ) -> list[NovelTrial]:
-    """All methods on one case: the held-out photos (group "novel") and some of the shown ones (group "input").
+    """All methods on one case, in the groups of :data:`worldline.eval.novel.report.GROUPS`.
 
     Args:
         name: of the set, for the report.
         distance: LPIPS, see :func:`worldline.eval.novel.image_metrics.perceptual_distance`.
     """
-    groups = {"novel": case.held_out, "input": re_rendered(case.count)}
-    trials = []
-    for method, show in methods_of(case, models).items():
-        for group, views in groups.items():
-            if (method, group) != (NEAREST, "input"):  # a shown photo is the nearest to itself
+    shown, trials = re_rendered(case.count), list[NovelTrial]()
+
+    def add(group: str, shows: Mapping[str, Show], views: list[int]) -> None:
+        for method, show in shows.items():
+            if views and (group, method) != ("input", NEAREST):  # a shown photo is the nearest to itself
                 figures = score_pictures(case, views, show(views), distance)
                 trials.append(NovelTrial(name, case.count, case.scene.name, method, group, figures))
+
+    for label, model in models.items():
+        scene = reconstruct(case, model)
+        shows = shows_of_scene(case, scene, label)
+        add("novel", shows, case.held_out)
+        add("input", shows, shown)
+        placed = [view for view in shown if scene.views[view].pose_status != "failed"]
+        add("own", shows_of_scene(case, scene, label, own_cameras=True), placed)
+    baselines = baselines_of(case)
+    add("novel", baselines, case.held_out)
+    add("input", baselines, shown)
     return trials
 
 
@@ -185,7 +196,6 @@ def novel_psnr(network: nn.Module, scenes: Iterable[HeldOutScene], count: int | 
         scenes: e.g. of :func:`worldline.eval.novel.scenes.get_scene` on validation seeds.
         count: photos that are shown; None: all that may be.
     """
-    from worldline.eval.novel.methods import reconstruct
     from worldline.pipeline import Reconstructor
 
     model = Reconstructor(network, "in training", str(next(network.parameters()).device))
