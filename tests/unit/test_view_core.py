@@ -70,6 +70,18 @@ def test_pixels_belong_together(stage: Stage) -> None:
     assert np.array_equal(pixels.depth, view.depth.ravel()[pixels.index])
 
 
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounded = Stage(synthetic_scene.make_scene(), "/a", "bounded")
+    first = bounded.pixels(0)
+    assert bounded.pixels(0) is first
+    monkeypatch.setattr(Stage, "cache_bytes", first.nbytes + bounded.pixels(1).nbytes)
+    assert bounded.pixels(0) is first  # both fit
+    bounded.pixels(1)
+    bounded.pixels(2)
+    again = bounded.pixels(0)
+    assert again is not first and np.array_equal(again.index, first.index)
+
+
 def test_confidence_is_a_percentile_of_the_whole_scene(stage: Stage) -> None:
     counts = [sum(len(kept_pixels(stage, ViewState(confidence=c), i)) for i in range(len(stage))) for c in (0, 40, 90)]
     assert counts[0] == sum(int(view.mask.sum()) for view in stage.scene.views)

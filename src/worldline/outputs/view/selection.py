@@ -41,12 +41,3 @@ def kept_pixels(stage: Stage, state: ViewState, index: int) -> Int[np.ndarray, "
         moves = np.zeros(len(pixels), bool) if pixels.dynamic is None else pixels.dynamic
         keep &= moves if state.motion == "dynamic" else ~moves
     return np.flatnonzero(keep)
-
-
-def shares(counts: Int[np.ndarray, "view"], budget: int) -> Int[np.ndarray, "view"]:
-    """How many points each view may draw: all where they fit the budget, else in proportion, never more than it."""
-    counts = np.asarray(counts, np.int64)
-    total = int(counts.sum())
-    if total <= budget:
-        return counts
-    return counts * budget // total

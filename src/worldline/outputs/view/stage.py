@@ -16,7 +16,6 @@ from worldline.outputs.view.viewpoint import quaternion, up_direction
 from worldline.scene import Scene
 
 _SAMPLE = 200_000  # pixels of the scene from which percentiles are estimated
-_CACHE_BYTES = 768 * 2**20  # of views that are kept in memory; the least recently drawn go first
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +50,8 @@ class Stage:
         rotation: axes of the scene in the viewer's world.
     """
 
+    cache_bytes = 768 * 2**20  # of the arrays of views in memory; the least recently used go first
+
     def __init__(
         self,
         scene: Scene,
@@ -66,7 +67,8 @@ class Stage:
         self.position = np.zeros(3) if position is None else np.asarray(position, np.float64)
         self.rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
         self.ids = list(range(len(scene.views)))  # of the views; they keep theirs when others come or go
-        self._pixels: dict[int, Pixels] = {}  # by the id of the view
+        self._pixels: dict[int, Pixels] = {}  # by the id of the view, the least recently used first
+        self._cached_bytes = 0
         self._ticks: Int64[np.ndarray, "tick"] | None = None  # moment of each tick of the timeline
         self._lock = threading.Lock()
 
@@ -85,12 +87,17 @@ class Stage:
         return world_from_scene @ scene_from_any
 
     def pixels(self, index: int) -> Pixels:
-        """The valid pixels of view ``index``, shuffled by a fixed permutation; read once."""
+        """The valid pixels of view ``index``, shuffled by a fixed permutation; kept as long as the memory suffices."""
         with self._lock:
             key = self.ids[index]
-            if key not in self._pixels:
-                self._pixels[key] = _read_pixels(self.scene, index)
-            return self._pixels[key]
+            found = self._pixels.pop(key, None)
+            if found is None:
+                found = _read_pixels(self.scene, index)
+                self._cached_bytes += found.nbytes
+            self._pixels[key] = found  # the last in order is the newest
+            while self._cached_bytes > self.cache_bytes and len(self._pixels) > 1:
+                self._cached_bytes -= self._pixels.pop(next(iter(self._pixels))).nbytes
+            return found
 
     def set_ticks(self, moments: Int64[np.ndarray, "tick"]) -> None:
         """Say which moment each tick of the viewer's timeline means; -1: before the first."""
@@ -115,6 +122,7 @@ class Stage:
             self.scene, self.ids = scene, list(ids)
             kept = set(ids)
             self._pixels = {key: value for key, value in self._pixels.items() if key in kept}
+            self._cached_bytes = sum(each.nbytes for each in self._pixels.values())
             for name in ("times", "moments", "sample", "confidences"):
                 self.__dict__.pop(name, None)
 
