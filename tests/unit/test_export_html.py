@@ -225,3 +225,15 @@ def test_whatever_a_scene_may_hold(exact_scene: Scene, tmp_path: Path) -> None:
         assert json.loads(script(scene_page(nothing), "scene"))["count"] == sum(view.mask.sum() for view in views)
     path = write_html(nothing, OutputFolder(tmp_path), title="ours", name="a.html")
     assert "<title>ours</title>" in path.read_text(encoding="utf-8")
+
+
+def test_frames_without_times_are_moments_where_things_move() -> None:
+    (sample,) = sampling.render([moving_world.moving_world()], height=24, width=32)
+    scene = exact_scene(sample, tracks=12)
+    frames = tuple(dataclasses.replace(view, timestamp=None) for view in scene.views)
+    record = json.loads(script(scene_page(dataclasses.replace(scene, views=frames)), "scene"))
+    assert record["times"] == [0, 1, 2, 3, 4] and not record["seconds"] and record["tracks"]
+    assert [view["moment"] for view in record["views"]] == [0, 1, 2, 3, 4]
+    still = tuple(dataclasses.replace(view, dynamic=None) for view in frames)
+    record = json.loads(script(scene_page(dataclasses.replace(scene, views=still, tracks=None)), "scene"))
+    assert record["times"] == [] and record["views"][1]["moment"] is None

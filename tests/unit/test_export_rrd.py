@@ -140,6 +140,19 @@ def test_time_and_what_moves(tmp_path: Path, start: float) -> None:
 
 
 @needs_rerun
+def test_frames_without_times(tmp_path: Path) -> None:
+    from rerun.chunk import RrdReader
+
+    (sample,) = sampling.render([moving_world.moving_world()], height=12, width=16)
+    scene = exact_scene(sample, tracks=12)
+    frames = tuple(dataclasses.replace(view, timestamp=None) for view in scene.views)
+    path = dataclasses.replace(scene, views=frames).export(tmp_path, ["rrd"])["rrd"]
+    chunks = [chunk for chunk in RrdReader(path).stream().to_chunks() if chunk.entity_path == "/world/cameras/camera"]
+    numbers = [n for chunk in chunks for n in chunk.to_record_batch().column("frame").to_pylist()]
+    assert sorted(set(numbers)) == [0, 1, 2, 3, 4]
+
+
+@needs_rerun
 def test_the_layout_is_in_the_file(exact_scene: Scene, tmp_path: Path) -> None:
     from rerun.chunk import RrdReader
 

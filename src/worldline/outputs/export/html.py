@@ -12,7 +12,6 @@ import json
 import zlib
 from functools import cache
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -22,6 +21,7 @@ from jaxtyping import Float32, Float64
 
 from worldline.errors import InputError
 from worldline.outputs.export.folder import OutputFolder
+from worldline.outputs.export.moments import Moments, moments_of_scene
 from worldline.outputs.export.web_pictures import atlas_of
 from worldline.outputs.export.web_points import Block, PackedPoints, pack_points, pack_within
 from worldline.outputs.view.trails import trails_of
@@ -64,9 +64,10 @@ def write_html(
 
 def scene_page(scene: Scene, *, title: str | None = None, max_bytes: int = MAX_BYTES) -> str:
     """The page that :func:`write_html` writes, as text; equal scenes have equal pages."""
-    count, noun = len(scene.views), "frame" if len(scene.times) > 1 else "photo"
+    moments = moments_of_scene(scene)
+    count, noun = len(scene.views), "frame" if moments.times else "photo"
     title = title or f"A scene of {count:,} {noun}{'s' if count != 1 else ''}"
-    extras = (*atlas_of(scene), _tracks(scene))
+    extras = (*atlas_of(scene), _tracks(scene, moments))
     total = sum(int(view.mask.sum()) for view in scene.views)
     empty = _page(scene, pack_points(scene, 0.0, total), extras, title)
     room = max_bytes - len(empty.encode()) - _BYTES_OF_LEVELS - _BYTES_PER_VIEW * len(scene.views)
@@ -118,11 +119,10 @@ def _caption(scene: Scene) -> str:
 
 def _document(scene: Scene, packed: PackedPoints, extras: _Extras) -> dict[str, Any]:
     """What the page reads besides the points; poses as centre and three axes (right, down, forward)."""
-    (atlas, tiles, tracks), times = extras, scene.times
+    (atlas, tiles, tracks), moments = extras, moments_of_scene(scene)
     depths = [_median(view) for view in scene.views]
     radius = float(np.median([depth for depth in depths if depth > 0] or [1.0]))
     up = up_direction([view.camera.world_from_cam for view in scene.views if view.pose_status != "failed"])
-    gaps = [after - before for before, after in pairwise(times)]
     return {
         "count": packed.count,
         "spread": _rounded(packed.share**-0.5 if packed.share else 1.0),  # fewer points are drawn larger
@@ -131,26 +131,28 @@ def _document(scene: Scene, packed: PackedPoints, extras: _Extras) -> dict[str, 
         "up": _rounded(up),
         "radius": _rounded(radius),
         "frustum": _rounded(_FRUSTUM_SHARE * radius),
-        "times": list(times) if len(times) > 1 else [],
-        "tick": int(np.clip(1000 * float(np.median(gaps)), 60, 600)) if gaps else 0,
-        "trail": max(2, len(times) // 3),
-        "start": len(times) // 2 if tracks else 0,  # trails need a past
-        "show": "moving" if len(times) > 1 and any(view.dynamic is not None for view in scene.views) else "all",
+        "times": list(moments.times),
+        "seconds": moments.seconds,
+        "tick": int(np.clip(1000 * moments.step, 60, 600)) if moments.seconds else 100,  # milliseconds
+        "trail": max(2, len(moments.times) // 3),
+        "start": len(moments.times) // 2 if tracks else 0,  # trails need a past
+        "show": "moving" if moments.times and any(view.dynamic is not None for view in scene.views) else "all",
         "home": _home(scene, up),
         "atlas": atlas,
         "views": [
-            {**_view(scene.views[k.view], k, depths[k.view], times), **tiles.get(k.view, {})} for k in packed.blocks
+            {**_view(scene.views[k.view], k, depths[k.view], moments.of_view[k.view]), **tiles.get(k.view, {})}
+            for k in packed.blocks
         ],
         "tracks": tracks,
-        "objects": [_object(each, times) for each in scene.objects],
+        "objects": [_object(each, moments) for each in scene.objects],
     }
 
 
-def _view(view: SceneView, block: Block, depth: float, times: tuple[float, ...]) -> dict[str, Any]:
+def _view(view: SceneView, block: Block, depth: float, moment: int | None) -> dict[str, Any]:
     return {
         "name": view.name,
         "posed": view.pose_status != "failed",
-        "moment": times.index(view.timestamp) if view.timestamp is not None and len(times) > 1 else None,
+        "moment": moment,
         "sensor": view.sensor or "",
         "still": block.still,
         "moving": block.moving,
@@ -190,23 +192,22 @@ def _sample(view: SceneView, most: int) -> Float32[np.ndarray, "n 3"]:
     return view.points[::stride, ::stride][view.mask[::stride, ::stride]]
 
 
-def _object(thing: MovingObject, times: tuple[float, ...]) -> dict[str, Any]:
+def _object(thing: MovingObject, moments: Moments) -> dict[str, Any]:
     """Size and, per moment at which it is known, (moment, centre)."""
     rows: list[list[float]] = []
-    if len(times) > 1:
-        slack = 0.5 * float(np.median(np.diff(times)))
-        for time, center in zip(thing.timestamps, thing.centers, strict=True):
-            moment = int(np.argmin(np.abs(np.array(times) - time)))
-            if abs(times[moment] - time) <= slack:
+    for time, center in zip(thing.timestamps, thing.centers, strict=True):
+        if moments.times and moments.seconds:
+            moment = int(np.argmin(np.abs(np.array(moments.times) - time)))
+            if abs(moments.times[moment] - time) <= 0.5 * moments.step:
                 rows.append([moment, *_rounded(center)])
     return {"size": _rounded(thing.size), "at": rows}
 
 
-def _tracks(scene: Scene) -> dict[str, Any] | None:
+def _tracks(scene: Scene, moments: Moments) -> dict[str, Any] | None:
     """The tracks at each moment, [track, moment, 4] float32: place (NaN: not known) and 1 where it is seen, else 0."""
-    moments = len(scene.times)
-    trails = trails_of(scene, most=max(1, _MOST_TRACK_POINTS // max(moments, 1))) if moments > 1 else None
-    if trails is None:
+    count = len(moments.times)
+    trails = trails_of(scene, most=max(1, _MOST_TRACK_POINTS // count)) if count else None
+    if trails is None or trails.points.shape[1] != count:
         return None
     places = np.where(trails.known[..., None], trails.points, np.nan)
     values = np.concatenate([places, trails.visible[..., None]], axis=-1).astype("<f4")

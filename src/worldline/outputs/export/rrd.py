@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from worldline.outputs.export.folder import OutputFolder
+from worldline.outputs.export.moments import Moments
 from worldline.outputs.export.rrd_blueprint import blueprint
 from worldline.outputs.export.rrd_motion import Clock, log_objects, log_tracks
 from worldline.outputs.view.viewpoint import up_direction
@@ -46,9 +47,10 @@ def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
         stream = rr.RecordingStream("worldline", recording_id=identity, send_properties=False)
         stream.set_log_time_enabled(False)
         stream.set_log_tick_enabled(False)
-        stream.save(path, default_blueprint=blueprint(scene, camera_names(scene), Clock.of(scene).timeline))
+        clock = Clock(scene)
+        stream.save(path, default_blueprint=blueprint(scene, camera_names(scene, clock.moments), clock))
         stream.send_recording_name(f"{Path(scene.provenance.model).name}, {len(scene.views)} views")
-        _log_scene(scene, stream, Clock.of(scene))
+        _log_scene(scene, stream, clock)
         stream.flush()
         stream.disconnect()
         if shutil.disk_usage(path.parent).free < 4096:  # the SDK writes in a thread of its own and does not say so
@@ -56,17 +58,17 @@ def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
     return folder.root / "scene.rrd"
 
 
-def camera_names(scene: Scene) -> list[str]:
+def camera_names(scene: Scene, moments: Moments) -> list[str]:
     """The entity of each view's camera below ``world/cameras``.
 
-    Views with a time share the entity of their sensor ("camera" where they have none), so that it moves; views without
-    a time, and views that would be at one time on one entity, are entities by their own names.
+    Views of a moment share the entity of their sensor ("camera" where they have none), so that it moves; views without
+    a moment, and views that would be at one moment on one entity, are entities by their own names.
     """
-    shared = [(view.sensor or "camera", view.timestamp) for view in scene.views]
-    twice = len(set(shared)) < len(shared)
+    shared = [view.sensor or "camera" for view in scene.views]
+    twice = len(set(zip(shared, moments.of_view, strict=True))) < len(shared)
     return [
-        view.name if twice or view.timestamp is None else name
-        for view, (name, _) in zip(scene.views, shared, strict=True)
+        view.name if twice or moment is None else name
+        for view, name, moment in zip(scene.views, shared, moments.of_view, strict=True)
     ]
 
 
@@ -80,10 +82,12 @@ def _log_scene(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
     stream.log("world", axes, static=True, strict=True)
     classes = [(STILL, "still", (0, 0, 0, 0)), (MOVES, "moves", (255, 140, 0, 160))]
     stream.log("world/cameras", rr.AnnotationContext(classes), static=True, strict=True)
-    names = camera_names(scene)
-    for view, name in zip(scene.views, names, strict=True):
-        _log_view(view, name, stream, clock)
-    _log_trajectories(scene, names, stream)
+    names, moments = camera_names(scene, clock.moments), clock.moments.of_view
+    for view, name, moment in zip(scene.views, names, moments, strict=True):
+        if moment is not None:
+            clock.set(stream, clock.moments.times[moment])
+        _log_view(view, name, stream, static=moment is None)
+    _log_trajectories(scene, names, clock.moments, stream)
     if scene.gaussians is not None and hasattr(rr, "GaussianSplats3D"):
         cloud = scene.gaussians
         rgba = np.concatenate([cloud.colors, cloud.opacities[:, None]], axis=1).clip(0, 1)
@@ -98,13 +102,9 @@ def _log_scene(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
     log_objects(scene, stream, clock)
 
 
-def _log_view(view: SceneView, name: str, stream: rr.RecordingStream, clock: Clock) -> None:
-    """Camera, image, depth, confidence, mask and points of one view, at its time or, without one, for all times."""
+def _log_view(view: SceneView, name: str, stream: rr.RecordingStream, *, static: bool) -> None:
+    """Camera, image, depth, confidence, mask and points of one view, at the time that is set or for all times."""
     import rerun as rr
-
-    static = view.timestamp is None
-    if view.timestamp is not None:
-        clock.set(stream, view.timestamp)
 
     def log(path: list[object], *values: Any) -> None:
         stream.log(path, *values, static=static, strict=True)
@@ -148,17 +148,18 @@ def _points(view: SceneView, keep: Bool[np.ndarray, "height width"]) -> rr.Point
     return rr.Points3D(view.points[keep], colors=view.image[keep], radii=radii)
 
 
-def _log_trajectories(scene: Scene, names: list[str], stream: rr.RecordingStream) -> None:
+def _log_trajectories(scene: Scene, names: list[str], moments: Moments, stream: rr.RecordingStream) -> None:
     """The way of each camera that moves through time."""
     import rerun as rr
 
     for name in dict.fromkeys(names):
-        views = [view for view, own in zip(scene.views, names, strict=True) if own == name]
         timed = [
-            (view.timestamp, view) for view in views if view.timestamp is not None and view.pose_status != "failed"
+            (moment, view.camera.center)
+            for view, own, moment in zip(scene.views, names, moments.of_view, strict=True)
+            if own == name and moment is not None and view.pose_status != "failed"
         ]
         if len(timed) > 1:
-            way = np.stack([view.camera.center for _, view in sorted(timed, key=lambda pair: pair[0])])
+            way = np.stack([center for _, center in sorted(timed, key=lambda pair: pair[0])])
             line = rr.LineStrips3D([way], colors=(150, 150, 150))
             stream.log(["world", "trajectory", name], line, static=True, strict=True)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from worldline.outputs.export.moments import moments_of_scene
 from worldline.outputs.view.trails import trails_of
 from worldline.scene import Scene
 
@@ -17,29 +17,27 @@ MOST_TRACKS = 2000
 _DATE = 1e8  # seconds; scenes with larger times count from 1970
 
 
-@dataclass(frozen=True)
 class Clock:
-    """The timeline of a scene. A recording must not mix dates and durations on one timeline."""
+    """The timeline of a scene. A recording must not mix kinds of time on one timeline."""
 
-    dates: bool
-
-    @classmethod
-    def of(cls, scene: Scene) -> Clock:
-        """The clock by which the views of a scene were taken."""
-        return cls(dates=any(time >= _DATE for time in scene.times))
+    def __init__(self, scene: Scene) -> None:
+        self.moments = moments_of_scene(scene)
+        self.dates = self.moments.seconds and any(time >= _DATE for time in self.moments.times)
 
     @property
     def timeline(self) -> str:
         """Its name in the recording."""
-        return "date" if self.dates else "time"
+        return "date" if self.dates else "time" if self.moments.seconds else "frame"
 
-    def set(self, stream: rr.RecordingStream, seconds: float) -> None:
+    def set(self, stream: rr.RecordingStream, time: float) -> None:
         """Place what is logged next at a time of the scene."""
-        nanoseconds = round(seconds * 1e9)
+        nanoseconds = round(time * 1e9)
         if self.dates:
             stream.set_time(self.timeline, timestamp=np.datetime64(nanoseconds, "ns"))
-        else:
+        elif self.moments.seconds:
             stream.set_time(self.timeline, duration=np.timedelta64(nanoseconds, "ns"))
+        else:
+            stream.set_time(self.timeline, sequence=round(time))
 
 
 def log_tracks(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
@@ -47,10 +45,11 @@ def log_tracks(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
     ``world/trails``: the way from the moment before, of which a viewer shows the last ones. At most MOST_TRACKS."""
     import rerun as rr
 
-    trails = trails_of(scene, most=MOST_TRACKS) if len(scene.times) > 1 else None
-    if trails is None:
+    times = clock.moments.times
+    trails = trails_of(scene, most=MOST_TRACKS) if times else None
+    if trails is None or trails.points.shape[1] != len(times):
         return
-    for moment, time in enumerate(scene.times):
+    for moment, time in enumerate(times):
         clock.set(stream, time)
         known = trails.known[:, moment]
         values: dict[str, Any] = {"track": np.flatnonzero(known), "visible": trails.visible[known, moment]}
@@ -65,7 +64,7 @@ def log_objects(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
     arrow (the way of one second) below ``world/objects/velocity``."""
     import rerun as rr
 
-    if not scene.objects:
+    if not scene.objects or not clock.moments.seconds:
         return
     times = sorted({float(time) for each in scene.objects for time in each.timestamps} | set(scene.times))
     for time in times:

@@ -19,7 +19,8 @@ async function main() {
     stage.draw(eye, chosen);
     document.body.classList.toggle("dark", chosen.dark);
     $("hidden").value = `${Math.round(chosen.least / 2.56)} %`;
-    if (scene.times.length) $("clock").value = `${(scene.times[chosen.moment] - scene.times[0]).toFixed(2)} s`;
+    const passed = scene.times[chosen.moment] - scene.times[0];
+    $("clock").value = scene.seconds ? `${passed.toFixed(2)} s` : `frame ${chosen.moment}`;
   }
   const redraw = () => { if (!queued) requestAnimationFrame(draw); queued = true; };
   const setMoment = (moment) => { $("time").value = moment; redraw(); };
