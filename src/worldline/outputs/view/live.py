@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,7 +81,8 @@ def open_live(
         time.sleep(interval)
     feed = Feed(news.scene, Path(directory).name, host=host, port=port, most_moments=most_moments)
     feed.say(news.message)
-    threading.Thread(target=_watch, args=(follower, feed, interval, say), name="worldline-live", daemon=True).start()
+    watch = partial(_watch, follower, feed, interval, say, news.finished)
+    threading.Thread(target=watch, name="worldline-live", daemon=True).start()
     return feed.viewer
 
 
@@ -190,9 +192,8 @@ def _newest(pairs: list[tuple[SceneView, int]], most: int) -> list[tuple[SceneVi
     return [pair for pair in pairs if pair[0].timestamp is None or pair[0].timestamp >= cut]
 
 
-def _watch(follower: SceneFollower, feed: Feed, interval: float, say: Callable[[str], None]) -> None:
-    """Look into the folder until the viewer stops."""
-    said = ""
+def _watch(follower: SceneFollower, feed: Feed, interval: float, say: Callable[[str], None], finished: bool) -> None:
+    """Look into the folder until the viewer stops. What comes is said on the page, and here only how it stands."""
     while not feed.viewer.stopped:
         time.sleep(interval)
         if feed.viewer.stopped:
@@ -204,9 +205,11 @@ def _watch(follower: SceneFollower, feed: Feed, interval: float, say: Callable[[
             feed.viewer.failures.append(error)
             _log.exception("the viewer could not take what is new in %s", follower.directory)
             continue
-        if news.message != said:
-            said = news.message
-            say(said)
+        if news.kind == "restarted":
+            say("Another stream has begun in the folder.")
+        if news.finished and not finished:
+            say(news.message)
+        finished = news.finished
 
 
 def _pass_on(news: News, feed: Feed) -> None:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -221,14 +222,14 @@ class Viewer:
                 errands, self._errands = self._errands, []
                 self._busy = True
             for errand in errands:
-                errand()
+                self._attempt(errand, "a change of the scenes")
             for layer in self.layers:
                 if layer.depends & changed:
-                    self._refresh(layer, state, changed)
+                    self._attempt(partial(layer.refresh, state, changed), type(layer).__name__)
 
-    def _refresh(self, layer: parts.Layer, state: ViewState, changed: frozenset[str]) -> None:
+    def _attempt(self, action: Callable[[], None], name: str) -> None:
         try:
-            layer.refresh(state, changed)
+            action()
         except Exception as error:  # noqa: BLE001  one layer's fault must not freeze the others
             self.failures.append(error)
-            _log.exception("the viewer could not draw %s", type(layer).__name__)
+            _log.exception("the viewer could not draw %s", name)
