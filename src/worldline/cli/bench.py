@@ -1,4 +1,4 @@
-"""``worldline bench``: speed and memory of one pass, of streams, of queries about videos, and of the worlds."""
+"""``worldline bench``: speed and memory of one pass, of streams, of queries about videos, of worlds, of Gaussians."""
 
 from __future__ import annotations
 
@@ -62,6 +62,28 @@ class Worlds:
     """Side of the square photos in pixels; 4 of each world."""
     compile: bool = False
     """Compile the elementwise steps first."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Also write the records as JSON."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Rendering Gaussians, and their gradients: seconds and memory by number of Gaussians and pixels."""
+
+    gaussians: tuple[int, ...] = (50_000, 200_000, 800_000)
+    """Numbers of Gaussians: one per pixel of four photos of a room."""
+    sizes: tuple[str, ...] = ("112x112", "224x224", "448x448", "960x540")
+    """Pictures, each WIDTHxHEIGHT in pixels."""
+    device: str = "cpu"
+    """Where to render: cpu or cuda."""
+    backend: Literal["auto", "torch", "gsplat"] = "auto"
+    """Which renderer; auto: gsplat where it is installed and the device is cuda."""
+    threads: int = 1
+    """Processor threads."""
+    repeats: int = 5
+    """Runs of which the median is reported; those of all rows take turns."""
+    memory: bool = True
+    """Also measure peak memory, in processes of their own."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Also write the records as JSON."""
 
@@ -133,7 +155,14 @@ class D4rt:
 def run(argv: list[str]) -> int:
     """Parse the arguments and measure."""
     arguments = tyro.extras.subcommand_cli_from_dict(
-        {"single-pass": SinglePass, "memory": Memory, "worlds": Worlds, "stream": Stream, "d4rt": D4rt},
+        {
+            "single-pass": SinglePass,
+            "memory": Memory,
+            "worlds": Worlds,
+            "render": Render,
+            "stream": Stream,
+            "d4rt": D4rt,
+        },
         args=argv,
         prog="worldline bench",
     )
@@ -143,6 +172,8 @@ def run(argv: list[str]) -> int:
         return _d4rt(arguments)
     if isinstance(arguments, Worlds):
         return _worlds(arguments)
+    if isinstance(arguments, Render):
+        return _render(arguments)
     return _single_pass(arguments) if isinstance(arguments, SinglePass) else _memory(arguments)
 
 
@@ -194,6 +225,28 @@ def _worlds(arguments: Worlds) -> int:
         scenes=arguments.scenes,
         size=arguments.size,
         compile=arguments.compile,
+    )
+    console().print(markdown_table(records))
+    if arguments.out:
+        write_json(arguments.out, records)
+    return 0
+
+
+def _render(arguments: Render) -> int:
+    from worldline.cli.common import check_positive, console, markdown_table
+    from worldline.eval.render_bench import Item, measure_rendering, parse_size
+    from worldline.files import write_json
+
+    check_positive(gaussians=min(arguments.gaussians, default=0))
+    check_positive(threads=arguments.threads, repeats=arguments.repeats, sizes=len(arguments.sizes))
+    sizes = [parse_size(size) for size in arguments.sizes]
+    records = measure_rendering(
+        [Item(count, size) for count in arguments.gaussians for size in sizes],
+        threads=arguments.threads,
+        repeats=arguments.repeats,
+        device=arguments.device,
+        backend=arguments.backend,
+        memory=arguments.memory,
     )
     console().print(markdown_table(records))
     if arguments.out:
