@@ -28,7 +28,9 @@ def open_page(chromium: Any, tmp_path: Path) -> Iterator[Open]:
 
     def open_(scene: Scene, fragment: str = "", size: tuple[int, int] = WIDE) -> Any:
         path = scene.export(tmp_path / "out", ["html"])["html"]
-        context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, offline=True)
+        context = chromium.new_context(
+            viewport={"width": size[0], "height": size[1]}, offline=True, has_touch=size[0] < 400
+        )
         contexts.append(context)
         tab = context.new_page()
         tab.on("request", lambda request: complaints.append(request.url) if request.url[:5] not in known else None)
@@ -162,13 +164,12 @@ def test_mouse_and_fingers(exact_scene: Scene, open_page: Open) -> None:
 def test_a_click_on_a_picture_goes_there(exact_scene: Scene, open_page: Open) -> None:
     timeless = [dataclasses.replace(view, timestamp=None) for view in exact_scene.views]
     tab = open_page(dataclasses.replace(exact_scene, views=tuple(timeless)))
-    where = tab.evaluate(
-        """() => { const w = window.worldline, v = w.scene.views[1], s = w.eye;
-        const middle = [0, 1, 2].map((i) => v.center[i] + w.scene.frustum * v.axes[2][i]);
-        const d = middle.map((x, i) => x - s.center[i]), at = s.axes.map((a) => a[0] * d[0] + a[1] * d[1] + a[2] * d[2]);
-        const scale = Math.min(innerWidth / 1280, innerHeight / 720);
-        return [innerWidth / 2 + scale * s.lens.k[0] * at[0] / at[2], innerHeight / 2 + scale * s.lens.k[1] * at[1] / at[2]]; }"""
-    )
+    page = "window.worldline.eye"
+    eye = tab.evaluate(f"({{ c: {page}.center, axes: {page}.axes, k: {page}.lens.k }})")
+    pose, length = exact_scene.views[1].camera.world_from_cam, tab.evaluate("window.worldline.scene.frustum")
+    x, y, z = np.array(eye["axes"]) @ (pose[:3, 3] + length * pose[:3, 2] - eye["c"])  # middle of the second picture
+    scale = min(WIDE[0] / 1280, WIDE[1] / 720)  # the overview is composed for 1280 x 720
+    where = np.array(WIDE) / 2 + scale * np.array([eye["k"][0] * x / z, eye["k"][1] * y / z])
     tab.mouse.click(*where)
     assert tab.evaluate("window.worldline.eye.center") == pytest.approx(list(exact_scene.views[1].camera.center))
     assert tab.input_value("#photo") == "1"
@@ -200,3 +201,11 @@ def test_a_phone(exact_scene: Scene, open_page: Open) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
     panel = tab.locator("#panel").bounding_box()
     assert panel["height"] < 200 and tab.evaluate("document.getElementById('controls').open") is False
+    start, hands = tab.evaluate(VIEW), tab.context.new_cdp_session(tab)
+    for kind, spread in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", None)):
+        fingers = [] if spread is None else [{"x": 200 + side * spread, "y": 450, "id": side} for side in (1, -1)]
+        hands.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    end, target = tab.evaluate(VIEW), np.array(tab.evaluate("window.worldline.eye.target"))
+    nearer = np.linalg.norm(end["center"] - target) / np.linalg.norm(start["center"] - target)
+    assert nearer == pytest.approx(0.5, abs=0.02)  # fingers twice as far apart
+    assert np.abs(np.subtract(end["axes"], start["axes"])).max() < 1e-6

@@ -125,7 +125,8 @@ def test_one_stray_point_coarsens_no_other(exact_scene: Scene) -> None:
     truth = scene.point_cloud()[0]
     distance = np.linalg.norm(truth - view.camera.center, axis=1)
     error = np.linalg.norm(found - truth, axis=1)
-    assert (error <= np.maximum(1.2e-3 * distance, 1e-6)).all()
+    assert (error <= np.maximum(2e-4 * distance, 1.1)).all()  # a point at the centre itself may be 10^-9 of 10^9 away
+    assert (error <= 2e-4 * distance)[distance > 1].all()
 
 
 def test_equal_scenes_have_equal_pages(exact_scene: Scene, page: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LEVELS = 256  # of confidence
 _BASE64 = 4 / 3
 _LEAST_BYTES = 3.0  # per point, compressed: no scene packs tighter
 _ATTEMPTS = 8
+_CLOSEST = 1e-9  # times the distance of a view's farthest point; nearer ones are taken to be there
 _PLANE = np.array([0.7548776662466927, 0.5698402909980532])  # R2 sequence: any share of it covers the plane evenly
 
 
@@ -112,7 +113,8 @@ def _steps(offsets: Float64[np.ndarray, "n 3"]) -> tuple[Int64[np.ndarray, "n 3"
     """Points relative to a camera's centre -> whole steps of (octahedral x, octahedral y, log distance), log range."""
     if not len(offsets):
         return np.zeros((0, 3), np.int64), 0.0, 0.0
-    distance = np.maximum(np.linalg.norm(offsets, axis=1), 1e-30)
+    distance = np.linalg.norm(offsets, axis=1)
+    distance = np.maximum(distance, max(_CLOSEST * float(distance.max()), 1e-30))
     logs = np.log(distance)
     near, far = float(logs.min()), float(logs.max())
     height = (logs - near) / max(far - near, 1e-12)
