@@ -13,6 +13,7 @@ from worldline.outputs.report.facts import Sample, sample_points
 from worldline.outputs.report.plan import extent, make_plan, scale_bar
 from worldline.outputs.report.top_view import draw_top_view
 from worldline.scene import Scene
+from worldline.types import Tracks
 
 SIZE = {"width": 450, "height": 320}
 RED = (250, 5, 5)
@@ -133,3 +134,19 @@ def test_every_kind_of_scene_can_be_drawn(make) -> None:
     scene = make()
     picture = draw_top_view(scene, sample_points(scene), range(len(scene)), **SIZE)
     assert picture.shape == (320, 450, 3) and picture.std() > 5
+
+
+def test_tracks_are_drawn_where_they_are_visible_and_only_there() -> None:
+    scene = report_scenes.photos(4)
+    sample = sample_points(scene)
+    plan = make_plan(scene, sample, **SIZE)
+    start, step = plan.middle, 0.1 * plan.world_from_plan[:, 0] * SIZE["width"] / plan.pixels
+    points = (start + np.arange(-1, 3)[:, None] * step).astype(np.float32)[None]
+    visible = np.array([[True, True, True, False]])
+    tracks = Tracks(points, np.zeros((1, 4, 2), np.float32), visible)
+    plain = draw_top_view(scene, sample, [], **SIZE)
+    with_track = draw_top_view(replace(scene, tracks=tracks), sample, [], **SIZE)
+    rows, columns = np.nonzero((plain != with_track).any(-1))
+    first, last = plan.place(points[0, 0]), plan.place(points[0, 2])
+    assert abs(columns.min() - first[0]) <= 2 and abs(columns.max() - last[0]) <= 2
+    assert np.abs(rows - first[1]).max() <= 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from worldline.outputs.drawing import INK, PAPER, Color, Pen, colorize, number, text_width
@@ -142,19 +142,19 @@ def _ways(pen: Pen, scene: Scene, plan: Plan) -> None:
 
 
 def _tracks(pen: Pen, scene: Scene, plan: Plan) -> None:
-    """The tracks that move most, in colours of their own."""
+    """The tracks that move most for their distance, in colours of their own, as far as they are visible."""
     if scene.tracks is None or not len(scene.tracks.points):
         return
-    points = np.asarray(scene.tracks.points, np.float64)
-    finite: Bool[np.ndarray, "track view"] = np.isfinite(points).all(axis=2)  # type: ignore[assignment]
-    pairs = list(zip(points, finite, strict=True))
-    moved = np.array([np.ptp(one[seen], axis=0).max() if seen.any() else 0.0 for one, seen in pairs])
-    chosen = np.argsort(-moved, kind="stable")[:_TRACKS]
-    colors = colorize((np.arange(len(chosen)) / max(1, len(chosen) - 1))[None])[0]
-    for track, color in zip(chosen, colors.tolist(), strict=True):
-        line = plan.place(points[track][finite[track]])
-        if len(line) > 1 and moved[track] * plan.pixels > 2 * _FINER:
-            pen.lines(line, tuple(color), _FINER)
+    eye = np.mean([view.camera.center for view in posed_views(scene)], 0)
+    seen = scene.tracks.visible & np.isfinite(scene.tracks.points).all(axis=2)
+    lines = [points[known].astype(np.float64) for points, known in zip(scene.tracks.points, seen, strict=True)]
+    lines = [line for line in lines if len(line) > 1]
+    shares = [np.ptp(line, axis=0).max() / np.linalg.norm(line.mean(0) - eye) for line in lines]
+    chosen = [lines[row] for row in np.argsort(shares)[::-1][:_TRACKS]]
+    colors = colorize(np.linspace(0, 1, len(chosen))[None])[0] if chosen else []
+    for line, color in zip(chosen, colors, strict=True):
+        if np.ptp(line, axis=0).max() * plan.pixels > 2 * _FINER:
+            pen.lines(plan.place(line), tuple(color.tolist()), _FINER)
 
 
 def _objects(pen: Pen, scene: Scene, plan: Plan) -> None:
