@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from worldline.outputs.view.following import MOST_MOMENTS, News, SceneFollower
-from worldline.outputs.view.timeline import TimelinePanel
 from worldline.scene import Scene, SceneView
 
 if TYPE_CHECKING:
@@ -139,6 +138,8 @@ class Feed:
         self.most_moments = most_moments
         self.count = len(scene)  # views that came
         self.viewer = open_viewer([scene], host=host, port=port, names=[name])
+        from worldline.outputs.view.timeline import TimelinePanel  # viser is there, now that the viewer is
+
         self._next_id = len(scene)
         self._timeline = next(each for each in self.viewer.panels if isinstance(each, TimelinePanel))
         self._message = ""
