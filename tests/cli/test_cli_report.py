@@ -58,3 +58,11 @@ def test_mistakes_get_one_sentence(
 def test_a_folder_that_is_no_scene(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "is not a saved scene" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("error")
+def test_gaussians_of_a_saved_scene_are_what_the_new_view_shows(exact_scene: Scene, tmp_path: Path) -> None:
+    folder = exact_scene.save(tmp_path / "exact")
+    assert main(["report", str(folder)]) == 0
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "200 Gaussians, 5 tracks" in text and "the Gaussians as seen from" in text
