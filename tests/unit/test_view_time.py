@@ -261,7 +261,7 @@ def test_colours_say_time_sensor_and_motion() -> None:
 def test_photos_without_times_offer_no_colours_of_time() -> None:
     scene = synthetic_scene.make_scene()
     views = tuple(replace(view, timestamp=None, sensor=None) for view in scene.views)
-    stage = stage_of(replace(scene, views=views))
+    stage = stage_of(replace(scene, views=views, tracks=None))
     assert useful_colorings([stage]) == ("photo", "confidence", "depth", "view")
     assert useful_colorings([stage, stage])[-1] == "scene"
     assert tuple(ALL_COLORINGS["time"](stage, 0)[0]) == tuple(ALL_COLORINGS["sensor"](stage, 0)[0])
@@ -326,3 +326,17 @@ def test_views_keep_their_ids_while_a_stage_grows() -> None:
     stage.replace_views(replace(scene, views=scene.views[2:]), [2, 3, 4, 5, 6, 7])
     assert stage.times == moving_scene.TIMES[1:] and stage.pixels(1) is held
     np.testing.assert_array_equal(stage.moments, [0, 0, 1, 1, 2, 2])
+
+
+def test_frames_of_a_video_without_times_are_moments() -> None:
+    scene = moving_scene.make_scene()
+    views = tuple(replace(view, timestamp=None) for view in scene.views[::2])
+    tracks = scene.tracks
+    assert tracks is not None
+    tracks = Tracks(tracks.points[:, ::2], tracks.pixels[:, ::2], tracks.visible[:, ::2])
+    stage = stage_of(replace(scene, views=views, tracks=tracks))
+    assert not stage.timed and len(stage.times) == 4 and stage.times[1] == 1 / 24
+    np.testing.assert_array_equal(stage.moments, [0, 1, 2, 3])
+    assert "frame" in legend("time", stage)
+    still = stage_of(replace(scene, views=tuple(replace(view, dynamic=None) for view in views), tracks=None))
+    assert still.times == () and (still.moments == -1).all()

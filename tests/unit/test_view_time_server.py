@@ -86,7 +86,7 @@ def test_play_and_pause_and_the_end_without_loop() -> None:
 
 
 def test_photos_without_times_have_no_timeline() -> None:
-    views = tuple(replace(view, timestamp=None, sensor=None) for view in moving_scene.make_scene().views)
+    views = tuple(replace(view, timestamp=None, dynamic=None) for view in moving_scene.make_scene().views)
     with viewing(replace(moving_scene.make_scene(tracks=False, objects=False), views=views)) as viewer:
         assert viewer.store.now.moment is None and panel_of(viewer, "TimelinePanel").clock is None
 

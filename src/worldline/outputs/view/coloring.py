@@ -26,11 +26,10 @@ Coloring = Callable[[Stage, int], UInt8[np.ndarray, "n 3"]]
 
 def by_time(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
     """The moment of the view, from the first of the scene (dark) to the last; grey where it has none."""
-    time = stage.scene.views[index].timestamp
-    first, last = (stage.times[0], stage.times[-1]) if stage.times else (0.0, 0.0)
-    if time is None or last <= first:
+    moment, times = int(stage.moments[index]), stage.times
+    if moment < 0 or len(times) < 2:
         return _plain(stage, index, UNKNOWN_COLOR)
-    red, green, blue = ramp(np.array([(time - first) / (last - first)]))[0].tolist()
+    red, green, blue = ramp(np.array([(times[moment] - times[0]) / (times[-1] - times[0])]))[0].tolist()
     return _plain(stage, index, (red, green, blue))
 
 
@@ -98,7 +97,8 @@ def legend(coloring: str, stage: Stage) -> str:
         near, far = stage.depth_ends
         return _bar(f"{far:.3g} {unit}", "depth", f"{near:.3g} {unit}")
     if coloring == "time" and len(stage.times) > 1:
-        return _bar("0 s", "time", f"{stage.times[-1] - stage.times[0]:.3g} s")
+        length = f"{stage.times[-1] - stage.times[0]:.3g} s"
+        return _bar("0 s", "time", length) if stage.timed else _bar("1", "frame", str(len(stage.times)))
     if coloring == "sensor":
         names = stage.scene.sensors
         return patches((sensor_color(name, names), name) for name in names)

@@ -12,9 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
+from worldline.outputs.export.moments import moments_of_scene
 from worldline.outputs.view.viewpoint import quaternion, up_direction
 from worldline.scene import Scene
 
+_SLANTED = 1.3  # a surface at 40 degrees to the image has neighbours so much farther apart
+FRAME_RATE = 24.0  # of videos without times
 _SAMPLE = 200_000  # pixels of the scene from which percentiles are estimated
 
 
@@ -126,14 +129,22 @@ class Stage:
             for name in ("times", "moments", "sample", "confidences"):
                 self.__dict__.pop(name, None)
 
+    @property
+    def timed(self) -> bool:
+        """Whether :attr:`times` are those of the views."""
+        return bool(self.scene.times)
+
     @cached_property
     def times(self) -> tuple[float, ...]:
-        """Moments of the scene in seconds; empty where the views have no times."""
-        return self.scene.times
+        """Moments of the scene in seconds: the times of its views; frames of a video without times as if there were
+        FRAME_RATE of them in a second; none for photos without times."""
+        return self.scene.times or tuple(number / FRAME_RATE for number in moments_of_scene(self.scene).times)
 
     @cached_property
     def moments(self) -> Int32[np.ndarray, "view"]:
         """For each view the index of its moment in :attr:`times`, -1 where it has none."""
+        if not self.timed:
+            return np.array([-1 if one is None else one for one in moments_of_scene(self.scene).of_view], np.int32)
         where = {time: index for index, time in enumerate(self.times)}
         return np.array([where.get(view.timestamp, -1) for view in self.scene.views], np.int32)  # type: ignore[arg-type]
 
@@ -169,9 +180,10 @@ class Stage:
 
     @cached_property
     def spacing(self) -> float:
-        """Distance of neighbouring points in the scene's unit: the footprint of a pixel at its depth, in the median."""
+        """Diameter in the scene's unit at which points close a surface: the footprint of a pixel at its depth, in the
+        median, and some more for surfaces that are seen at an angle."""
         focal = np.median([view.model_camera.intrinsics[0, 0] for view in self.scene.views])
-        return self.extent / float(focal)
+        return _SLANTED * self.extent / float(focal)
 
     @cached_property
     def up(self) -> Float64[np.ndarray, "3"]:

@@ -41,8 +41,7 @@ class TimelinePanel:
         self.clock = Clock(timeline)
         with gui.add_folder("Time"):
             self._add_controls(gui, self.clock)
-        moving = any(view.dynamic is not None for stage in self.viewer.stages for view in stage.scene.views)
-        self.viewer.store.change(moment=0, timing="still" if moving else "all")
+        self.viewer.store.change(moment=0, timing=usual_timing(self.viewer))
         self.viewer.store.subscribe(self._show_moment)
         self.viewer.store.subscribe(self.chase.move)
         self.viewer.server.on_client_connect(self.chase.welcome)
@@ -125,7 +124,9 @@ class TimelinePanel:
         timeline = self.clock.timeline
         with self.viewer.server.atomic():
             self._slider.value = tick
-            self._label.content = f"{timeline.seconds[tick]:.2f} s, {tick + 1} of {len(timeline)}"
+            timed = any(stage.timed for stage in self.viewer.stages)
+            where = f"{timeline.seconds[tick]:.2f} s," if timed else "frame"
+            self._label.content = f"{where} {tick + 1} of {len(timeline)}"
 
     def _show_playing(self) -> None:
         playing = self.clock is not None and self.clock.playing
@@ -149,6 +150,14 @@ class TimelinePanel:
             if not clock.playing:
                 self._show_playing()
             last = now
+
+
+def usual_timing(viewer: Viewer) -> str:
+    """The mode to begin with: where it is known what moves, only that comes and goes; a video shows frame by frame."""
+    scenes = [stage.scene for stage in viewer.stages]
+    if any(view.dynamic is not None for scene in scenes for view in scene.views):
+        return "still"
+    return "moment" if any(scene.tracks is not None for scene in scenes) else "all"
 
 
 def set_times(viewer: Viewer) -> Timeline | None:

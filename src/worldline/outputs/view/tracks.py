@@ -130,7 +130,7 @@ class BoxLayer:
     def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
         """Put the boxes where the objects are at the moment; without a moment none is drawn."""
         objects, stage = self.stage.scene.objects, self.stage
-        now = -1 if state.moment is None or not stage.times else stage.moment_at(state.moment)
+        now = -1 if state.moment is None or not stage.timed else stage.moment_at(state.moment)
         for key in [key for key in self._boxes if key >= len(objects)]:
             self._boxes.pop(key).frame.remove()
         with self.viewer.server.atomic():
