@@ -71,6 +71,8 @@ def make_path(kind: str, scene: Scene, options: PathOptions | None = None) -> Ca
             raise InputError(f"{name.capitalize()} is {value}.", "Give a number above 0.")
     if min(options.size) < 1:
         raise InputError(f"A picture of {options.size[1]}x{options.size[0]} pixels is empty.", "Ask for 1x1 or more.")
+    if options.sensor is not None:
+        scene.of(options.sensor)  # says which ones there are
     return PATHS[kind](scene, options)
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
-from torch.nn import functional
 
 from worldline.outputs.render.picture import Layers
 from worldline.types import Camera
@@ -43,6 +42,10 @@ class Surfels:
     def __len__(self) -> int:
         return len(self.points)
 
+    def choose(self, rows: Int64[Tensor, "m"]) -> Surfels:
+        """Some of them."""
+        return Surfels(self.points[rows], self.axes[rows], self.normals[rows], self.colors[rows], self.weights[rows])
+
     @staticmethod
     def none(device: torch.device | str = "cpu") -> Surfels:
         """No surfels."""
@@ -69,15 +72,16 @@ class PointOptions:
     fill: int = 2  # pinholes of up to so many pixels are filled from around them; 0: none
 
 
-def draw_surfels(surfels: Surfels, camera: Camera, options: PointOptions | None = None) -> Layers:
-    """Draw surfels as ``camera`` sees them.
+def draw_surfels(surfels: Surfels | Sequence[Surfels], camera: Camera, options: PointOptions | None = None) -> Layers:
+    """Draw surfels, of one cloud or of several together, as ``camera`` sees them.
 
     Pixel centres are at integers. At the view that the surfels come from, every pixel shows its own colour.
     """
     options = options or PointOptions()
     size, pixels = (camera.height, camera.width), camera.height * camera.width
-    ellipses = _project(surfels, camera, options)
-    device = surfels.points.device
+    clouds = [surfels] if isinstance(surfels, Surfels) else surfels
+    ellipses = _grouped(torch.cat([_project(cloud, camera, options) for cloud in clouds], 1), options.largest)
+    device = ellipses.table.device
     nearest = torch.full((pixels,), torch.inf, device=device)
     for part in ellipses.fragments(size):
         nearest.scatter_reduce_(0, part.pixel.view(-1), part.depth.view(-1), "amin")
@@ -105,20 +109,33 @@ def _finish(sums: Float[Tensor, "5 height width"], options: PointOptions) -> Lay
 def _fill(
     means: Float[Tensor, "4 height width"], covered: Bool[Tensor, "height width"], radius: int
 ) -> tuple[Float[Tensor, "4 height width"], Bool[Tensor, "height width"]]:
-    """Fill what a morphological closing would: gaps narrower than 2 ``radius`` + 1, from around them, push and pull."""
-    window, wide = 2 * radius + 1, radius
-    mask = covered.to(means.dtype)[None]
-    grown = functional.max_pool2d(functional.pad(mask, [wide] * 4), window, 1)  # beyond the image there is nothing
-    closed = -functional.max_pool2d(functional.pad(-grown, [wide] * 4, value=-1.0), window, 1)
-    holes = (closed[0] > 0) & ~covered
-    if not bool(holes.any()):
-        return means, covered
+    """Fill what a morphological closing fills (gaps up to 2 ``radius`` wide), ring by ring with the mean around it."""
+    closed = ~_spread(~_spread(covered, radius), radius)
     for _ in range(radius):
-        around = functional.avg_pool2d(torch.cat([means * mask, mask])[None], 3, 1, 1, count_include_pad=True)[0]
-        now = holes & (mask[0] == 0) & (around[4] > 0)
-        means = torch.where(now, around[:4] / around[4].clamp_min(1e-12), means)
-        mask = torch.where(now, 1.0, mask)
-    return means, mask[0] > 0
+        rows, columns = (closed & ~covered).nonzero(as_tuple=True)
+        if not len(rows):
+            break
+        shifts = torch.arange(-1, 2, device=means.device)
+        y = (rows[:, None, None] + shifts[:, None]).clamp(0, covered.shape[0] - 1)
+        x = (columns[:, None, None] + shifts).clamp(0, covered.shape[1] - 1)
+        seen = covered[y, x].to(means.dtype)
+        count = seen.sum((1, 2))
+        filled = (means[:, y, x] * seen).sum((2, 3)) / count.clamp_min(1)
+        means[:, rows, columns] = filled
+        covered = covered.index_put((rows, columns), count > 0)
+    return means, covered
+
+
+def _spread(mask: Bool[Tensor, "height width"], radius: int) -> Bool[Tensor, "height width"]:
+    """True within a square of ``radius`` around each True; beyond the border there is none."""
+    for axis in (0, 1):
+        grown = mask.clone()
+        size = mask.shape[axis]
+        for shift in range(1, min(radius, size - 1) + 1):
+            grown.narrow(axis, shift, size - shift).logical_or_(mask.narrow(axis, 0, size - shift))
+            grown.narrow(axis, 0, size - shift).logical_or_(mask.narrow(axis, shift, size - shift))
+        mask = grown
+    return mask
 
 
 @dataclass(frozen=True)
@@ -166,8 +183,12 @@ def _fragments(table: Float32[Tensor, "14 n"], columns: int, rows: int, size: tu
     return _Fragments(pixel, plane, apart.clamp_max_(_FAR).mul_(-0.5).exp_().mul_(weight[..., None]), table[11:])
 
 
-def _project(surfels: Surfels, camera: Camera, options: PointOptions) -> _Ellipses:
-    """Surfels -> ellipses in the image: J A A^T J^T as in EWA splatting, A the axes, J the projection's derivative."""
+def _project(surfels: Surfels, camera: Camera, options: PointOptions) -> Float32[Tensor, "14 n"]:
+    """Surfels -> ellipses in the image: J A A^T J^T as in EWA splatting, A the axes, J the projection's derivative.
+
+    Returns:
+        the table of :class:`_Ellipses`, with the variances in x and y in place of the bounds.
+    """
     device = surfels.points.device
 
     def constant(values: np.ndarray) -> Tensor:
@@ -199,8 +220,7 @@ def _project(surfels: Surfels, camera: Camera, options: PointOptions) -> _Ellips
     slope_x, slope_y = toward_x * xx + toward_y * xy, toward_x * xy + toward_y * yy
     color = surfels.colors.index_select(0, chosen).T
     weight = surfels.weights.index_select(0, chosen)
-    table = torch.stack([u, v, cov_xx, cov_yy, xx, xy, yy, depth, slope_x, slope_y, weight, *color])
-    return _grouped(table, options.largest)
+    return torch.stack([u, v, cov_xx, cov_yy, xx, xy, yy, depth, slope_x, slope_y, weight, *color])
 
 
 def _grouped(table: Float32[Tensor, "14 n"], largest: int) -> _Ellipses:
@@ -214,9 +234,12 @@ def _grouped(table: Float32[Tensor, "14 n"], largest: int) -> _Ellipses:
     table[2], table[3] = left, top
     kinds = (rows * 256 + columns).to(torch.int16).numpy(force=True)
     order = np.argsort(kinds, kind="stable")  # a radix sort for 16 bits
-    found, starts = np.unique(kinds[order], return_index=True)
-    ends = [*starts[1:], len(order)]
-    groups = [(int(a), int(b), int(k) % 256, int(k) // 256) for a, b, k in zip(starts, ends, found, strict=True)]
+    found, counts = np.unique(kinds, return_counts=True)
+    ends = np.cumsum(counts)
+    groups = [
+        (int(end - count), int(end), int(k) % 256, int(k) // 256)
+        for end, count, k in zip(ends, counts, found, strict=True)
+    ]
     return _Ellipses(table[:, torch.as_tensor(order, device=table.device)], groups)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,13 +17,14 @@ from worldline.outputs.export.splats import splats_of
 from worldline.outputs.render.paths import PathOptions, make_path
 from worldline.outputs.render.picture import Background, Layers, Picture, background_color, depth_colors, finer
 from worldline.outputs.render.points import PointOptions, Surfels, draw_surfels
-from worldline.outputs.render.surfels import flying, surfels_of
+from worldline.outputs.render.surfels import flying, surfels_of, thinned
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera, Gaussians
 
 KINDS = ("auto", "gaussians", "splats", "points", "depth")
 _RANGE = (2, 98)  # percentiles of depth that get the ends of the colours
 _MOST = 6_000_000  # points of a scene that are drawn; of more, every second (third, …) pixel in both directions
+_MANY = 1_500_000  # points above which those are left out that several views saw alike
 _CANDIDATES = 8  # viewpoints of a full circle that a still chooses from
 _SMALL = 160  # pixels across of the pictures by which it chooses
 
@@ -74,7 +77,31 @@ def render_scene(
         raise InputError(f"There are {len(moments)} moments for {len(cameras)} cameras.", "Give one each, or one.")
     for each in dict.fromkeys(moments):
         renderer.check_moment(each)
-    return (renderer.draw(camera, each) for camera, each in zip(cameras, moments, strict=True))
+    return _drawn(renderer, list(zip(cameras, moments, strict=True)))
+
+
+def _drawn(renderer: SceneRenderer, jobs: list[tuple[Camera, float | int | None]]) -> Iterator[Picture]:
+    """The pictures in order; on a processor as many at once as torch has threads, each on one of them."""
+    threads = min(torch.get_num_threads(), len(jobs)) if renderer.parallel else 1
+    if threads < 2:
+        yield from (renderer.draw(*job) for job in jobs)
+        return
+    for _, moment in jobs:
+        renderer.prepare(moment)
+    before = torch.get_num_threads()
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting: deque[Future[Picture]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(renderer.draw, *job))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for late in waiting:
+                late.cancel()
+            torch.set_num_threads(before)
 
 
 def render_still(
@@ -159,6 +186,16 @@ class SceneRenderer:
         if self.kind in ("gaussians", "splats"):
             raise InputError("Gaussians belong to all moments together.", "Choose --kind points for one moment.")
 
+    @property
+    def parallel(self) -> bool:
+        """Whether several pictures are best drawn at once; Gaussians use all threads for one."""
+        return self.kind in ("points", "depth") and self.device.type == "cpu"
+
+    def prepare(self, moment: float | int | None) -> None:
+        """Do what several threads would otherwise do at once."""
+        for time in self._times(moment):
+            self._at(time)
+
     def draw(self, camera: Camera, moment: float | int | None = None) -> Picture:
         """The scene as ``camera`` sees it; what moves as it is at ``moment``, or at all moments for None."""
         factor = self.options.supersample
@@ -172,7 +209,7 @@ class SceneRenderer:
 
     def _points(self, camera: Camera, moment: float | int | None) -> Layers:
         parts = [self._still, *(self._at(time) for time in self._times(moment))]
-        return draw_surfels(Surfels.join(parts), camera, self.options.points)
+        return draw_surfels(parts, camera, self.options.points)
 
     def _times(self, moment: float | int | None) -> tuple[float, ...]:
         if not any(view.dynamic is not None for view in self.scene.views):
@@ -199,7 +236,8 @@ class SceneRenderer:
             if self.options.drop_flying and keep.any():
                 keep = keep & ~flying(view)
             parts.append(surfels_of(view, keep, self._step, self.device))
-        return Surfels.join(parts) if parts else Surfels.none(self.device)
+        surfels = Surfels.join(parts) if parts else Surfels.none(self.device)
+        return thinned(surfels) if len(surfels) > _MANY else surfels
 
     @cached_property
     def _depth_range(self) -> tuple[float, float]:
@@ -219,7 +257,7 @@ class SceneRenderer:
     def _cloud(self) -> tuple[torch.Tensor, ...]:
         gaussians: Gaussians = splats_of(self.scene)
         parts = (gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, gaussians.colors)
-        return tuple(torch.as_tensor(part, dtype=torch.float32, device=self.device) for part in parts)
+        return tuple(torch.tensor(part, dtype=torch.float32, device=self.device) for part in parts)  # may be read-only
 
     def _gaussians(self, camera: Camera) -> Layers:
         from worldline.outputs.render.splatting import rasterize

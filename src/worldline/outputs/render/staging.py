@@ -13,7 +13,7 @@ from worldline.scene import Scene, SceneView
 from worldline.types import Camera
 
 _SAMPLES = 20_000  # points that a scene's extent is measured on
-_PRIOR = 0.05  # weight of "up is the mean up of the photos" beside "the photos are level"
+_PRIOR = 0.01  # weight of "up is the mean up of the photos" beside "the photos are level"
 _CONVERGENT = 0.5  # spread of what cameras look at, as a share of its distance, up to which it is one thing
 _FULL_CIRCLE = np.radians(130)  # largest gap between viewing directions around which a full circle still makes sense
 _FIELD = np.radians((35, 85))  # of the longer side: narrower loses the scene, wider distorts

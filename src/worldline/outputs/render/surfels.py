@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,9 @@ _JUMP = 0.03  # share of the depth, per pixel, from which a pixel may fly
 _OUTLIER = 3.0  # ... if the depth changes so many times as fast as around it
 _AT_EDGE = 0.5  # extent of a surfel, towards both sides, where the surface ends beside it: neighbours still overlap
 _SAME_SURFACE = 0.1  # share of the depth by which neighbours on one surface differ at most
+_CELL = 0.5  # side of a cell, in steps between neighbouring surfels
+# a hash of five whole numbers; of a million cells, two share one with a probability of 1e-7
+_PRIMES = (73856093 * 1000003, 19349663 * 998244353, 83492791 * 2147483647, 2654435761, 40503 * 1299709)
 _AROUND = 9  # pixels across of that neighbourhood
 
 
@@ -47,6 +51,25 @@ def surfels_of(
         upload(view.image[keep].astype(np.float32) / 255),
         upload(weights * view.model_camera.intrinsics[0, 0] ** 2),
     )
+
+
+def thinned(surfels: Surfels) -> Surfels:
+    """Without what many views saw alike: of surfels of a size that face one way within a cell of half that size, the
+    one of the greatest weight.
+
+    Points that disagree (noise, different poses) lie in different cells and stay.
+    """
+    size = torch.linalg.vector_norm(surfels.axes[:, 0] + surfels.axes[:, 1], dim=1).clamp_min(1e-30) / math.sqrt(2)
+    level = torch.floor(torch.log2(size))
+    cell = torch.floor(surfels.points / (_CELL * torch.exp2(level))[:, None]).long()
+    normals = surfels.normals
+    side = normals.abs().argmax(1)
+    facing = 2 * side + (normals.gather(1, side[:, None])[:, 0] > 0)
+    parts = (*cell.T, level.long(), facing)
+    keys = sum((part * prime for part, prime in zip(parts, _PRIMES, strict=True)), start=torch.zeros_like(facing))
+    best_first = torch.argsort(surfels.weights, descending=True, stable=True).numpy(force=True)
+    chosen = np.unique(keys.numpy(force=True)[best_first], return_index=True)[1]
+    return surfels.choose(torch.as_tensor(np.sort(best_first[chosen]), device=keys.device))
 
 
 @dataclass(frozen=True)
