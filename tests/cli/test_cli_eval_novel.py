@@ -48,6 +48,7 @@ def test_a_model_is_measured_beside_baselines_and_drawn(
     assert sorted(path.name for path in out.parent.iterdir()) == ["rooms.jpg", "rooms.json", "rooms.md"]
     content = json.loads(out.read_text(encoding="utf-8"))
     assert content["command"].startswith("worldline eval novel rooms -n 1")
+    assert "scenes" not in content["command"]  # where they are kept changes no figure
     methods = list(dict.fromkeys(record["method"] for record in content["means"]))
     assert methods == ["tiny", "tiny, points", "tiny, pixel-sized points", *BASELINES]
     groups = {(trial["views"], trial["group"]) for trial in content["trials"]}

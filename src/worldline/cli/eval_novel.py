@@ -64,7 +64,7 @@ def run(arguments: Novel, argv: list[str]) -> int:
     )  # fmt: skip
 
     def keep(report: NovelReport) -> None:
-        report.about["command"] = shlex.join(["worldline", "eval", *argv])
+        report.about["command"] = shlex.join(["worldline", "eval", *_without_cache(argv)])
         if path is not None:
             report.write(path)
 
@@ -89,6 +89,15 @@ def _gallery(
     count, number = report.counts[0], len(report.of(report.methods[0], report.counts[0]))
     bands = {f"{title} of {number}": find_case(settings, name, count) for title, name in pick_scenes(report).items()}
     return write_gallery(bands, models, path)
+
+
+def _without_cache(argv: list[str]) -> list[str]:
+    """The arguments that figures depend on: where scenes are kept is a matter of this machine."""
+    kept = [word for word in argv if not word.startswith("--cache=")]
+    if "--cache" in kept:
+        place = kept.index("--cache")
+        kept[place : place + 2] = []
+    return kept
 
 
 def _folder(arguments: Novel) -> Path | None:
