@@ -5,6 +5,7 @@ import importlib.util
 import io
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ import moving_world
 import synthetic_scene
 from scene_checks import with_motion
 from worldline.cli import main
-from worldline.errors import MissingExtraError
+from worldline.errors import MissingExtraError, OutputError
 from worldline.outputs.export import check_formats
+from worldline.outputs.export.rrd import _most_bytes
 from worldline.pipeline.exact import exact_scene
 from worldline.scene import Scene
 from worldline.worlds import sampling
@@ -180,6 +182,18 @@ def test_whatever_a_scene_may_hold(exact_scene: Scene, tmp_path: Path) -> None:
     assert "Pinhole:resolution" not in found[r"/world/cameras/café\/IMG\ 1.png"]
     assert "/world/cameras/a" in found and "/world/cameras/b" in found
     assert Scene(views=()).export(tmp_path / "none", ["rrd"])["rrd"].stat().st_size > 0
+
+
+@needs_rerun
+def test_a_disk_without_room(exact_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK waits for ever for its thread when the disk is full, so the room is looked at before."""
+    size = exact_scene.export(tmp_path, ["rrd"])["rrd"].stat().st_size
+    assert size < _most_bytes(exact_scene) < 8 * size + 4e6
+    before = (tmp_path / "scene.rrd").read_bytes()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=size // 2))
+    with pytest.raises(OutputError, match="the disk is full"):
+        exact_scene.export(tmp_path, ["rrd"])
+    assert (tmp_path / "scene.rrd").read_bytes() == before and not list(tmp_path.glob(".partial*"))
 
 
 def test_without_the_package(exact_scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # type: ignore[no-untyped-def]

@@ -42,20 +42,32 @@ def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
     """
     import rerun as rr
 
+    identity = uuid.uuid5(_NAMESPACE, "\n".join([scene.provenance.created, *(view.name for view in scene.views)]))
+    clock = Clock(scene)
     with folder.file("scene.rrd") as path:
-        identity = uuid.uuid5(_NAMESPACE, "\n".join([scene.provenance.created, *(view.name for view in scene.views)]))
+        if shutil.disk_usage(path.parent).free < _most_bytes(scene):  # the SDK would wait for its dead thread for ever
+            raise OSError(errno.ENOSPC, "No space left on device")
         stream = rr.RecordingStream("worldline", recording_id=identity, send_properties=False)
         stream.set_log_time_enabled(False)
         stream.set_log_tick_enabled(False)
-        clock = Clock(scene)
-        stream.save(path, default_blueprint=blueprint(scene, camera_names(scene, clock.moments), clock))
-        stream.send_recording_name(f"{Path(scene.provenance.model).name}, {len(scene.views)} views")
-        _log_scene(scene, stream, clock)
-        stream.flush()
-        stream.disconnect()
-        if shutil.disk_usage(path.parent).free < 4096:  # the SDK writes in a thread of its own and does not say so
-            raise OSError(errno.ENOSPC, "No space left on device")
+        try:
+            stream.save(path, default_blueprint=blueprint(scene, camera_names(scene, clock.moments), clock))
+            stream.send_recording_name(f"{Path(scene.provenance.model).name}, {len(scene.views)} views")
+            _log_scene(scene, stream, clock)
+            stream.flush()
+        except RuntimeError as error:  # from the thread that writes
+            raise OSError(errno.EIO, str(error)) from error
+        finally:
+            stream.disconnect()
     return folder.root / "scene.rrd"
+
+
+def _most_bytes(scene: Scene) -> int:
+    """More than a recording of the scene can take."""
+    pixels = sum(view.mask.size for view in scene.views)
+    splats = 0 if scene.gaussians is None else len(scene.gaussians.means)
+    places = 0 if scene.tracks is None else scene.tracks.visible.size
+    return 36 * pixels + 48 * splats + 80 * places + 16384 * (len(scene.views) + 64)
 
 
 def camera_names(scene: Scene, moments: Moments) -> list[str]:
