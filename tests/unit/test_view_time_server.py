@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -78,10 +79,9 @@ def test_play_and_pause_and_the_end_without_loop() -> None:
         panel = panel_of(viewer, "TimelinePanel")
         panel.clock.loop, panel.clock.speed = False, 50.0
         panel.toggle()
-        for _ in range(200):
-            if not panel.clock.playing:
-                break
-            panel._wake.wait(0.02)
+        deadline = time.monotonic() + 20
+        while (panel.clock.playing or panel._button.label == "Pause") and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert viewer.store.now.moment == 3 and panel._button.label == "Play" and panel._slider.value == 3
 
 
