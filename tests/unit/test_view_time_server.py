@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 
 import moving_scene
 from worldline.outputs.view import open_viewer
-from worldline.outputs.view.live import LiveViewer
+from worldline.outputs.view.live import LiveViewer, open_live
 from worldline.outputs.view.state import ViewState
+from worldline.scene import SceneWriter
+from worldline.types import Provenance
 
 pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
 
@@ -105,6 +109,51 @@ def test_picking_sees_what_is_drawn_where_it_stands() -> None:
         viewer.settle()
         behind = panel.pick(eye, ahead, 1e-3)  # the wall, which other moments have seen there
         assert behind is not None and behind[2] == pytest.approx(moving_scene.WALL)
+
+
+def test_measuring_begins_and_ends() -> None:
+    with viewing(moving_scene.make_scene()) as viewer:
+        panel, api = panel_of(viewer, "MeasurePanel"), viewer.server.scene
+        client = SimpleNamespace(camera=SimpleNamespace(position=np.zeros(3), fov=1.0, image_height=400))
+        panel.toggle()
+        assert viewer.measuring and len(api._scene_pointer_cb) == 1
+        for direction, text in (((0, 0.1, 1), "Click the second"), ((0, 0, -1), "no point"), ((0.1, 0.1, 1), " m**")):
+            event = SimpleNamespace(client=client, ray_origin=(0, 0, 0), ray_direction=direction)
+            api._scene_pointer_cb[0].callback(event)
+            assert text in panel._text.content
+        assert panel.lengths == [pytest.approx(0.4, abs=0.1)]
+        nodes = [node.name for node in panel._nodes]
+        assert len(nodes) == 4 and all(api.get_handle_by_name(name) for name in nodes)
+        panel.clear()
+        assert not panel.lengths and not any(api.get_handle_by_name(name) for name in nodes)
+        panel.toggle()
+        assert not viewer.measuring and not api._scene_pointer_cb
+
+
+def test_the_moment_to_begin_with_can_be_given() -> None:
+    with viewing(moving_scene.make_scene(), state=ViewState(moment=2, timing="until")) as viewer:
+        assert viewer.store.now.moment == 2 and viewer.store.now.timing == "until"
+        assert panel_of(viewer, "TimelinePanel")._slider.value == 2
+
+
+def test_a_stream_that_is_started_again_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    views, said = moving_scene.make_scene().views, []
+    with SceneWriter(tmp_path, provenance=Provenance(model="x"), scale="known-poses") as writer:
+        writer.add_many(views[:4])
+    viewer = open_live(tmp_path, port=0, interval=0.02, say=said.append)
+    assert viewer is not None and len(viewer.stages[0]) == 4 and "4 views, the stream has ended" in said
+    try:
+        writer = SceneWriter(tmp_path, provenance=Provenance(model="x"), scale="known-poses")
+        writer.add_many(moving_scene.renamed(view, f"again {view.name}", view.timestamp + 100) for view in views[:2])
+        writer.flush()
+        deadline = time.monotonic() + 20
+        while len(viewer.stages[0]) != 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        viewer.settle()
+        assert viewer.stages[0].times == (110.0,) and viewer.store.now.moment == 0
+        assert "Another stream has begun in the folder." in said and not viewer.failures
+    finally:
+        viewer.stop()
 
 
 def test_a_live_scene_forgets_old_moments_and_their_nodes() -> None:

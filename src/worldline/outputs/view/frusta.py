@@ -82,7 +82,7 @@ class Frusta:
 
         @handle.on_click
         def _(event: viser.SceneNodePointerEvent[viser.CameraFrustumHandle]) -> None:
-            if event.client is not None:
+            if event.client is not None and not self.viewer.measuring:
                 self.viewer.fly_to_view(event.client, self.stage, index)
 
         return handle

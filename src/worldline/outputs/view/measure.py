@@ -45,6 +45,7 @@ class MeasurePanel:
     def toggle(self) -> None:
         """Begin to measure, or end it; what was measured stays."""
         self.active, self._from = not self.active, None
+        self.viewer.measuring = self.active
         scene = self.viewer.server.scene
         if self.active:
             scene.on_click()(self._click)

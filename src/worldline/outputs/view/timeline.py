@@ -34,14 +34,16 @@ class TimelinePanel:
         self._chase: Any = None
 
     def build(self, gui: GuiApi) -> None:
-        """Add the controls, and stand at the first moment."""
+        """Add the controls, and stand at the first moment, or at that of the state that the viewer began with."""
         timeline = set_times(self.viewer)
         if timeline is None:
             return
         self.clock = Clock(timeline)
         with gui.add_folder("Time"):
             self._add_controls(gui, self.clock)
-        self.viewer.store.change(moment=0, timing=usual_timing(self.viewer))
+        if self.viewer.store.now.moment is None:
+            self.viewer.store.change(moment=0, timing=usual_timing(self.viewer))
+        self._say(self.clock.seek(self.viewer.store.now.moment or 0))
         self.viewer.store.subscribe(self._show_moment)
         self.viewer.store.subscribe(self.chase.move)
         self.viewer.server.on_client_connect(self.chase.welcome)
@@ -103,7 +105,6 @@ class TimelinePanel:
         self._loop.on_update(lambda _: setattr(clock, "loop", self._loop.value))
         self._chase.on_update(lambda _: self.follow(self._chase.value))
         gui.add_command("Play or pause", hotkey="K", icon=Icon.PLAYER_PLAY).on_trigger(lambda _: self.toggle())
-        self._say(0)
 
     def _dragged(self, event: viser.GuiEvent[viser.GuiSliderHandle[int]]) -> None:
         """The user has moved the slider; where the player moved it, there is nothing to do."""

@@ -50,6 +50,7 @@ class Viewer:
         self._wake = threading.Condition()
         self._busy = True
         self._closed = threading.Event()
+        self.measuring = False  # clicks mean points: cameras take none
         self._errands: list[Callable[[], None]] = []
         self._stop_listeners: list[Callable[[], None]] = []
         self._camera_listeners: list[Callable[[Float64[np.ndarray, "tab 3"]], None]] = []
