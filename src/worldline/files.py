@@ -79,6 +79,16 @@ def replacing_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def readable(path: Path) -> None:
+    """Give a file the permissions of this user's new files; safetensors makes files that only the owner can read."""
+    fresh = temporary_sibling(path)
+    fresh.touch()
+    try:
+        path.chmod(fresh.stat().st_mode)
+    finally:
+        fresh.unlink()
+
+
 def write_json(path: Path, values: object) -> None:
     """Write JSON so that readers see the old file or the new one, never a part; missing parents are made."""
     with reporting(path):

@@ -175,7 +175,7 @@ def test_only_the_named_parts_learn():
 def test_recipes_that_cannot_render_are_refused(tmp_path):
     stage = Stage(1.0, 32, views=(2, 2), rendering_weight=1.0, render_views=2)
     with pytest.raises(InputError, match="no Gaussian heads"):
-        TrainRecipe(output=tmp_path, steps=1, stages=(stage,))
+        TrainRecipe(output=tmp_path, steps=1, stages=(stage,), config=replace(MVDust3rConfig.mini(), gaussians=False))
     with pytest.raises(InputError, match="asks for up to 4 views"):
         TrainRecipe(output=tmp_path, steps=1, scene_views=3, stages=(stage,))
 

@@ -17,6 +17,9 @@ EXTRAS = {
     "train": "lightning",
     "cluster": "ray",
     "rerun": "rerun",
+    "eval": "matplotlib",
+    "lpips": "lpips",
+    "gsplat": "gsplat",
     "heic": "pillow_heif",
 }
 GIB = 2**30

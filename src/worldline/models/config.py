@@ -124,7 +124,7 @@ class MVDust3rConfig(PointmapConfig):
 
     @classmethod
     def mini(cls) -> MVDust3rConfig:
-        """A small MV-DUSt3R+ that trains on modest hardware and ships with the package (about 12 M parameters)."""
+        """A small MV-DUSt3R+ that trains on modest hardware and ships with the package (about 14 M parameters)."""
         return cls(
             encoder_dim=256,
             encoder_depth=6,
@@ -134,7 +134,7 @@ class MVDust3rConfig(PointmapConfig):
             decoder_heads=3,
             photo_position=True,
             image_skip=False,
-            gaussians=False,
+            gaussian_dim=256,
         )
 
 

@@ -46,6 +46,7 @@ def tiny(output: Path) -> TrainRecipe:
     config = replace(
         MVDust3rConfig.mini(),
         encoder_dim=64, encoder_depth=1, encoder_heads=2, decoder_dim=64, decoder_depth=1, decoder_heads=2,
+        gaussians=False,
     )  # fmt: skip
     return TrainRecipe(
         output=output,
@@ -87,7 +88,18 @@ def mini_on_processor(output: Path) -> TrainRecipe:
             Stage(0.66, 112, (2, 6), 24, 1, middle, matching_weight=0.5, loss_stride=2),
             Stage(0.70, 112, (4, 8), 16, 4, narrow, matching_weight=0.3, loss_stride=2),
             Stage(0.92, 224, (2, 4), 10, 1, middle, matching_weight=0.5, loss_stride=2),
-            Stage(1.0, 224, (4, 6), 6, 4, narrow, matching_weight=0.3),
+            Stage(
+                1.0,
+                224,
+                (4, 6),
+                6,
+                4,
+                narrow,
+                matching_weight=0.3,
+                rendering_weight=1.0,
+                render_views=2,
+                render_size=112,
+            ),
         ),
         learning_rate=7e-4,
         hold=0.6,
@@ -104,7 +116,7 @@ def mini_on_cuda(output: Path) -> TrainRecipe:
     """``mvdust3r-plus-mini`` on one large GPU in 25 minutes: many kinds of worlds, up to 12 views, four paths at last.
 
     The network is small, so a step is bound by the number of kernels, not by arithmetic: batches are large. Producers
-    fill the pool on the cores while the GPU trains; 8 to 12 of 16 views of a scene are chosen anew each time.
+    fill the pool on the cores while the GPU trains; the views of a step are chosen anew each time.
     """
     overlap = (0.15, 0.5)
     return TrainRecipe(
@@ -113,13 +125,16 @@ def mini_on_cuda(output: Path) -> TrainRecipe:
         validation_pool=output / VALIDATION,
         layouts=(("rooms", 4.0), ("objects", 2.0), ("outdoor", 2.0), ("street", 2.0), ("dynamic", 1.0)),
         confidence_alpha=0.5,
-        scene_views=12,
+        scene_views=14,
         minutes=25,
         stages=(
             Stage(0.45, 112, views=(2, 4), views_per_step=192, least_overlap=(0.15, 0.6), matching_weight=1.0),
             Stage(0.70, (112, 224), views=(2, 8), views_per_step=128, least_overlap=overlap, matching_weight=0.5),
             Stage(0.80, 112, views=(2, 8), views_per_step=96, references=4, matching_weight=0.3),
-            Stage(1.0, 224, views=(2, 12), views_per_step=72, references=4, matching_weight=0.3),
+            Stage(
+                1.0, 224, views=(2, 12), views_per_step=72, references=4, matching_weight=0.3, rendering_weight=1.0,
+                render_views=2, render_size=112,
+            ),
         ),
         learning_rate=1e-3,
         hold=0.6,
@@ -141,7 +156,6 @@ def mini_gaussians(output: Path) -> TrainRecipe:
     so all stages have that size, and what keeps a step cheap is that only a part of each target is rendered. Colours
     are those of the photos; the colour branch gets no gradient.
     """
-    config = replace(MVDust3rConfig.mini(), gaussians=True, gaussian_dim=256)
     drawn = {"size": 224, "references": 4, "rendering_weight": 1.0, "render_views": 2, "render_size": 112}
     return TrainRecipe(
         output=output,
@@ -149,7 +163,6 @@ def mini_gaussians(output: Path) -> TrainRecipe:
         validation_pool=output / VALIDATION,
         layouts=(("rooms", 1.0),),
         scene_views=10,
-        config=config,
         init="mvdust3r-plus-mini",
         learn=("_gaussians.",),
         minutes=60,

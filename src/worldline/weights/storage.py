@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from worldline.errors import OutputError, WeightsError
-from worldline.files import write_json
+from worldline.files import readable, write_json
 from worldline.models.memory import MemoryOptions
 from worldline.weights.files import replacing_folder, sha256_of
 from worldline.weights.folder import (
@@ -134,13 +134,17 @@ def _is_finite(tensor: Tensor) -> bool:
 def _write_tensors(tensors: dict[str, Tensor], folder: Path, shard_bytes: int | None) -> list[str]:
     from safetensors.torch import save_file
 
+    def save(part: dict[str, Tensor], name: str) -> None:
+        save_file(part, folder / name, metadata={"format": FORMAT})
+        readable(folder / name)
+
     if shard_bytes is None:
-        save_file(tensors, folder / WEIGHTS, metadata={"format": FORMAT})
+        save(tensors, WEIGHTS)
         return [WEIGHTS]
     shards = _split(tensors, max(1, shard_bytes - _SAFETENSORS_ROOM))
     names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
     for name, keys in zip(names, shards, strict=True):
-        save_file({key: tensors[key] for key in keys}, folder / name, metadata={"format": FORMAT})
+        save({key: tensors[key] for key in keys}, name)
     places = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
     total = sum(tensor.nbytes for tensor in tensors.values())
     write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from worldline.errors import InputError
-from worldline.files import replacing_file
+from worldline.files import readable, replacing_file
 from worldline.scene.scene import SceneView
 from worldline.types import Gaussians, MovingObject, Tracks
 
@@ -98,10 +98,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], version: int) -> 
     plain = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     plain = {name: value.view(np.uint8) if value.dtype == bool else value for name, value in plain.items()}
     with replacing_file(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode
         save_file(plain, str(temporary), metadata={"format": FORMAT, "version": str(version)})
-        temporary.chmod(mode)  # safetensors makes files that only their owner can read
+        readable(temporary)
 
 
 def read_arrays(path: Path, *, lazy: bool) -> Arrays:
