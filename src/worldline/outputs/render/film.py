@@ -33,13 +33,14 @@ class Film:
     codec: str
 
 
-def is_film(path: Path) -> bool:
+def is_film(path: str | Path) -> bool:
     """Whether a file of this name is a film; checks that it can be written, before any work.
 
     Raises:
         InputError: an ending that is neither a picture's nor a film's, or a folder that does not exist.
         OutputError: no permission, or a folder of that name.
     """
+    path = Path(path)
     ending = path.suffix.lower()
     if ending not in (*STILLS, *FILMS):
         raise InputError(
@@ -54,7 +55,7 @@ def is_film(path: Path) -> bool:
     return ending in FILMS
 
 
-def write_still(picture: Picture | UInt8[np.ndarray, "height width 3"], path: Path) -> Path:
+def write_still(picture: Picture | UInt8[np.ndarray, "height width 3"], path: str | Path) -> Path:
     """Write a picture as PNG or JPEG.
 
     Raises:
@@ -63,6 +64,7 @@ def write_still(picture: Picture | UInt8[np.ndarray, "height width 3"], path: Pa
     """
     from PIL import Image
 
+    path = Path(path)
     if is_film(path):
         raise InputError(f"{path.name} is not the name of a picture.", f"Choose one of {', '.join(STILLS)}.")
     pixels = picture.color if isinstance(picture, Picture) else picture
@@ -73,7 +75,7 @@ def write_still(picture: Picture | UInt8[np.ndarray, "height width 3"], path: Pa
 
 
 def write_film(
-    pictures: Iterable[Picture | UInt8[np.ndarray, "height width 3"]], path: Path, *, fps: float = 24.0,
+    pictures: Iterable[Picture | UInt8[np.ndarray, "height width 3"]], path: str | Path, *, fps: float = 24.0,
     progress: Callable[[], None] | None = None,
 ) -> Film:  # fmt: skip
     """Write pictures as a film; one is in memory at a time, except for animations (GIF, WebP).
@@ -88,6 +90,7 @@ def write_film(
         InputError: another ending, no pictures, or pictures of different sizes.
         OutputError: the file cannot be written.
     """
+    path = Path(path)
     if not is_film(path):
         raise InputError(f"{path.name} is not the name of a film.", f"Choose one of {', '.join(FILMS)}.")
     if not 0 < fps <= 1000:

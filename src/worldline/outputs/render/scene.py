@@ -175,7 +175,7 @@ class SceneRenderer:
         self._moving: dict[float, Surfels] = {}
         if self.kind in ("points", "depth"):
             self._step = options.step or _thinning(scene)
-            if not len(self._still) and not any(len(self._at(time)) for time in self._times(None)):
+            if not len(self):
                 raise InputError("The scene has no points to draw.", "Lower --min-confidence, or choose another scene.")
 
     def check_moment(self, moment: float | int | None) -> None:
@@ -185,6 +185,12 @@ class SceneRenderer:
         self.scene.at(moment)
         if self.kind in ("gaussians", "splats"):
             raise InputError("Gaussians belong to all moments together.", "Choose --kind points for one moment.")
+
+    def __len__(self) -> int:
+        """Number of points, or of Gaussians."""
+        if self.kind not in ("points", "depth"):
+            return len(self._cloud[0])
+        return len(self._still) + sum(len(self._at(time)) for time in self._times(None))
 
     @property
     def parallel(self) -> bool:
