@@ -140,6 +140,7 @@ def test_the_order_of_the_gaussians_does_not_matter():
     [
         {"side": 1}, {"side": 3}, {"side": 8}, {"side": 64}, {"side": 4, "depth": 1}, {"side": 4, "elements": 1},
         {"side": 4, "pairs": 1}, {"side": 4, "pairs": 300}, {"side": 4, "slots": 1},
+        {"side": 4, "slots": 1 << 20, "elements": 1 << 23},
     ],
 )  # fmt: skip
 def test_cutting_up_the_work_does_not_matter(cut, opaque):
@@ -228,5 +229,6 @@ def test_tiles_grow_with_the_gaussians():
         lens = reference.cameras(focal=100.0)
         world = gaussians(means, scales, rotations, opacities)
         inverse = torch.linalg.inv(lens["world_from_cam"][0])
-        sides.append(splatting._side(project(world, Lens(inverse, lens["intrinsics"][0], SIZE, 0.01, 1e10, 0.3))))
+        splats = project(world, Lens(inverse, lens["intrinsics"][0], SIZE, 0.01, 1e10, 0.3))
+        sides.append(splatting._tiling(SIZE, splats).side)
     assert sides[0] < sides[1]

@@ -90,7 +90,7 @@ def rasterize(
             splats = project(world, Lens(inverse, matrix, size, near, far, eps2d))
             seen = _seen(colors, means, splats.index, pose[:3, 3], degree)
             features = torch.cat([seen, splats.depth[:, None]], -1)
-            pictures.append(composite(splats, features, Tiling(size, _side(splats))))
+            pictures.append(composite(splats, features, _tiling(size, splats)))
     sums = torch.stack(pictures) if pictures else means.new_zeros(0, *size, 5)
     alpha = sums[..., 4]
     depth = torch.where(alpha > 0, sums[..., 3] / torch.where(alpha > 0, alpha, 1), 0)
@@ -211,7 +211,12 @@ def _seen(
     return harmonics.evaluate(chosen, means.index_select(0, index) - eye, degree)
 
 
-def _side(splats: Splats) -> int:
-    """Side of the tiles that costs least, as measured: small tiles for small Gaussians."""
+def _tiling(size: tuple[int, int], splats: Splats) -> Tiling:
+    """Tiles of the side that costs least, as measured: small ones for small Gaussians. Devices get larger portions."""
     radius = float(splats.radius.clamp_max(_LARGE).mean()) if splats.radius.numel() else 0
-    return 4 if radius < 4 else 8 if radius < 32 else 16
+    side = 4 if radius < 4 else 8 if radius < 32 else 16
+    return (
+        Tiling(size, side)
+        if splats.radius.device.type == "cpu"
+        else Tiling(size, side, slots=1 << 20, elements=1 << 23)
+    )
