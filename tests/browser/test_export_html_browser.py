@@ -89,7 +89,7 @@ def test_from_a_camera_the_page_shows_its_photo(exact_scene: Scene, open_page: O
     assert (found[seen] < 250).any(axis=-1).mean() > 0.999  # a closed surface
     error = np.mean((found[seen] - photo[seen]) ** 2)
     assert 10 * np.log10(255**2 / error) > 40
-    assert np.abs(shift_between(found, photo, seen)).max() < 0.5
+    assert np.abs(shift_between(found, photo, seen)).max() < 0.2
 
 
 def test_the_page_opens_with_the_scene_in_sight(exact_scene: Scene, open_page: Open, shots: Path) -> None:

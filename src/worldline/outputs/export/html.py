@@ -1,7 +1,7 @@
 """A scene as one web page for e-mail, papers and web sites: no server, no network, nothing to install.
 
 The page (``page/``) is a template of our own, WebGL without libraries: a confidence slider, time and a caption with the
-licence, in 27 kB. docs/formats.md compares it with viser's.
+licence, in 28 kB. docs/formats.md compares it with viser's.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _document(scene: Scene, packed: PackedPoints, extras: _Extras) -> dict[str, 
     up = up_direction([view.camera.world_from_cam for view in scene.views if view.pose_status != "failed"])
     return {
         "count": packed.count,
-        "spread": _rounded(packed.share**-0.5 if packed.share else 1.0),  # fewer points are drawn larger
+        "spread": _rounded(packed.share**-0.2 if packed.share else 1.0),  # fewer are drawn larger; views overlap
         "levels": _rounded(packed.levels),
         "middle": _rounded(np.mean([view.camera.center for view in scene.views] or [np.zeros(3)], axis=0)),
         "up": _rounded(up),
@@ -211,7 +211,7 @@ def _tracks(scene: Scene, moments: Moments) -> dict[str, Any] | None:
         return None
     places = np.where(trails.known[..., None], trails.points, np.nan)
     values = np.concatenate([places, trails.visible[..., None]], axis=-1).astype("<f4")
-    return {"points": base64.b64encode(zlib.compress(values.tobytes(), 7)).decode(), "colors": trails.colors.tolist()}
+    return {"points": base64.b64encode(zlib.compress(values.tobytes(), 6)).decode(), "colors": trails.colors.tolist()}
 
 
 def _median(view: SceneView) -> float:

@@ -85,7 +85,7 @@ def pack_points(scene: Scene, share: float, total: int) -> PackedPoints:
     ranks = (np.searchsorted(levels, confidence, side="right") - 1).clip(0, LEVELS - 1)
     steps = np.concatenate([np.zeros((0, 3), np.int64), *coordinates])
     rgb = np.concatenate([np.zeros((0, 3), np.uint8), *colors])
-    data = zlib.compress(b"".join(_planes(steps, rgb, ranks)), 7)
+    data = zlib.compress(b"".join(_planes(steps, rgb, ranks)), 6)
     return PackedPoints(data, tuple(blocks), levels, total, share)
 
 

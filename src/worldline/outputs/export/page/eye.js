@@ -21,14 +21,18 @@ class Eye { // a camera to fly with: centre, axes (right, down, forward), lens (
   get clip() { // rows of the 4x4 matrix from positions on the GPU to WebGL's clip coordinates
     const { axes: [right, down, forward], scale, corner, scene } = this, [fx, fy, cx, cy] = this.lens.k;
     const [w, h] = [this.canvas.clientWidth, this.canvas.clientHeight];
-    const [near, far] = [this.near, scene.radius * 200], from = add(this.center, scene.middle, -1);
+    const from = add(this.center, scene.middle, -1);
     const x = add(right.map((v) => 2 * scale * fx / w * v), forward, 2 * (scale * (cx + .5) + corner[0]) / w - 1);
     const y = add(down.map((v) => -2 * scale * fy / h * v), forward, 1 - 2 * (scale * (cy + .5) + corner[1]) / h);
-    const z = forward.map((v) => (far + near) / (far - near) * v), depth = 2 * far * near / (far - near);
+    const [slope, depth] = this.planes, z = forward.map((v) => slope * v);
     return [...x, -dot(x, from), ...y, -dot(y, from), ...z, -dot(z, from) - depth, ...forward, -dot(forward, from)];
   }
   get near() {
     return this.scene.radius / 2000;
+  }
+  get planes() { // z / w of clip coordinates is the first less the second / distance
+    const { near } = this, far = this.scene.radius * 200;
+    return [(far + near) / (far - near), 2 * far * near / (far - near)];
   }
   turn(axis, angle) {
     this.axes = this.axes.map((each) => turned(each, axis, angle));

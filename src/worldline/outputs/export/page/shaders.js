@@ -1,13 +1,21 @@
 // The three kinds of things drawn, and WebGL 2 without a library.
 const SHADERS = {
-  points: [`in vec3 place; in vec4 paint; uniform mat4 clip; uniform vec3 origin; uniform float grain, least; out vec3 tint;
+  points: [`in vec3 place; in vec4 paint; uniform mat4 clip; uniform vec3 origin; uniform float grain, least, focal;
+    out vec3 tint; out vec2 bowl; // distance from the eye, and how much farther the rim of a point is than its middle
     void main() {
+      float width = grain * distance(place, origin);
       gl_Position = clip * vec4(place, 1);
-      gl_PointSize = clamp(grain * distance(place, origin) / gl_Position.w, 1., 120.);
+      gl_PointSize = clamp(width / gl_Position.w, 1., 120.);
+      bowl = vec2(gl_Position.w, width / focal);
       if (paint.a * 255. < least - .5) gl_Position = vec4(2, 2, 2, 1);
       tint = paint.rgb;
-    }`, `in vec3 tint; void main() {
-      vec2 p = gl_PointCoord - .5; if (dot(p, p) > .25) discard; color = vec4(tint, 1); }`],
+    }`, `in vec3 tint; in vec2 bowl; uniform vec2 planes;
+    void main() { // of overlapping points the one is seen whose middle is nearest: smooth surfaces instead of scales
+      vec2 p = gl_PointCoord - .5;
+      if (dot(p, p) > .25) discard;
+      gl_FragDepth = .5 + .5 * (planes.x - planes.y / (bowl.x + 4. * dot(p, p) * bowl.y));
+      color = vec4(tint, 1);
+    }`],
   lines: [`in vec3 a, b; in vec3 paint; in vec2 span; uniform mat4 clip; uniform vec3 eye; uniform vec2 window;
     uniform float now, near, shy;
     out vec3 tint;

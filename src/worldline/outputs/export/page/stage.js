@@ -40,7 +40,7 @@ class Stage { // the scene on the GPU
     gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
     const { clip, near } = eye, shy = 1.6 * scene.frustum, now = look.show === "all" ? -1 : look.moment;
     const place = { clip, now, eye: add(eye.center, scene.middle, -1) };
-    this.drawPoints(clip, look, look.size * scene.spread * eye.lens.k[0] * eye.scale * ratio);
+    this.drawPoints(clip, eye.planes, look, eye.lens.k[0] * eye.scale * ratio);
     for (const { name, count, state } of this.kinds.filter((kind) => kind.count && look[kind.name])) {
       const through = name === "objects" ? { shy: 0, now: look.moment } : { shy: name === "cameras" ? shy : 0 };
       programs.lines.use({ ...place, near, window: [canvas.clientWidth, canvas.clientHeight], ...through });
@@ -53,15 +53,15 @@ class Stage { // the scene on the GPU
       gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.framed.length);
     }
   }
-  drawPoints(clip, { least, show, moment }, grain) { // of each view those that stand still, those that move, or both
+  drawPoints(clip, planes, { least, show, moment, size }, focal) { // of each view those that stand still, those that move, or both
     const { gl, scene, programs: { points } } = this;
-    points.use({ clip, least });
+    points.use({ clip, planes, least, focal });
     gl.bindVertexArray(this.cloud);
     for (const view of scene.views) {
       const here = show === "all" || view.moment === null || view.moment === moment;
       const count = (here || show === "moving" ? view.still : 0) + (here ? view.moving : 0);
       if (!count) continue;
-      points.use({ origin: add(view.center, scene.middle, -1), grain: grain * view.grain });
+      points.use({ origin: add(view.center, scene.middle, -1), grain: size * scene.spread * focal * view.grain });
       gl.drawArrays(gl.POINTS, view.first, count);
     }
   }
