@@ -181,6 +181,10 @@ def test_nothing_is_fetched_and_nothing_private_is_told(exact_scene: Scene, page
     assert str(Path(exact_scene.views[0].source).parent) not in page
     assert "arguments" not in json.loads(script(page, "scene"))
     assert "exact (licence Apache-2.0)" in page and "scale: model" in page
+    for model, shown in (("/home/me/secret/net", "net ("), ("lab/net-large", "lab/net-large (")):
+        made = dataclasses.replace(exact_scene.provenance, model=model)
+        page = scene_page(dataclasses.replace(thinned(exact_scene), provenance=made))
+        assert shown in page and "secret" not in page
 
 
 def test_awkward_names_stay_text(exact_scene: Scene) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from worldline.errors import InputError
+from worldline.outputs.export.caption import caption
 from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.export.moments import Moments, moments_of_scene
 from worldline.outputs.export.web_pictures import atlas_of
@@ -86,7 +87,7 @@ def _page(scene: Scene, packed: PackedPoints, extras: _Extras, title: str) -> st
         script="".join(_part(name) for name in _SCRIPTS),
         title=html.escape(title),
         facts=html.escape(_facts(scene, packed)),
-        caption=html.escape(_caption(scene)),
+        caption=html.escape(caption(scene)),
         scene=document.replace("<", "\\u003c"),  # a name may hold </script>
         points=base64.b64encode(packed.data).decode(),
     )
@@ -104,17 +105,6 @@ def _facts(scene: Scene, packed: PackedPoints) -> str:
     cameras = f"{len(scene.sensors)} cameras" if len(scene.sensors) > 1 else ""
     seconds = f"{scene.times[-1] - scene.times[0]:.3g} s in {len(scene.times)} moments" if len(scene.times) > 1 else ""
     return ", ".join(filter(None, [points, cameras, seconds]))
-
-
-def _caption(scene: Scene) -> str:
-    """Who made this, under which licence, in which unit, when; no paths and no arguments, which may be private."""
-    source = scene.provenance
-    weights = f"weights {source.weights_sha256[:12]}" if source.weights_sha256 else ""
-    details = ", ".join(filter(None, [weights, source.license and f"licence {source.license}"]))
-    model = f"{Path(source.model).name} ({details})" if details else Path(source.model).name
-    unit = f"scale: {scene.scale}" + (", in metres" if scene.metric else "")
-    program = f"worldline {source.versions['worldline']}" if "worldline" in source.versions else "worldline"
-    return " · ".join(filter(None, [model, unit, source.created[:10], program]))
 
 
 def _document(scene: Scene, packed: PackedPoints, extras: _Extras) -> dict[str, Any]:

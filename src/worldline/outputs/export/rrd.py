@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
+from worldline.outputs.export.caption import model_name, scale_of
 from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.export.moments import Moments
 from worldline.outputs.export.rrd_blueprint import blueprint
@@ -52,7 +53,7 @@ def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
         stream.set_log_tick_enabled(False)
         try:
             stream.save(path, default_blueprint=blueprint(scene, camera_names(scene, clock.moments), clock))
-            stream.send_recording_name(f"{Path(scene.provenance.model).name}, {len(scene.views)} views")
+            stream.send_recording_name(f"{model_name(scene)}, {len(scene.views)} views")
             _log_scene(scene, stream, clock)
             stream.flush()
         except RuntimeError as error:  # from the thread that writes
@@ -187,10 +188,10 @@ def _jpeg(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
 def _about(scene: Scene) -> str:
     source = scene.provenance
     rows = {
-        "model": Path(source.model).name,
+        "model": model_name(scene),
         "weights": source.weights_sha256,
         "licence": source.license,
-        "scale": scene.scale + (", in metres" if scene.metric else ""),
+        "scale": scale_of(scene),
         "made": source.created,
         "views": len(scene.views),
     }
