@@ -146,6 +146,13 @@ def test_gaussians_are_drawn_where_there_are_some() -> None:
     assert (sure.color == points_).all()
 
 
+def test_the_least_confident_points_can_be_left_out() -> None:
+    scene = make_scene(gaussians=False)
+    counts = [len(SceneRenderer(scene, RenderOptions(confidence_percent=percent))) for percent in (0.0, 25.0, 75.0)]
+    assert counts[1] == pytest.approx(0.75 * counts[0], rel=0.01)
+    assert counts[2] == pytest.approx(0.25 * counts[0], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -155,6 +162,8 @@ def test_gaussians_are_drawn_where_there_are_some() -> None:
         ({"background": "blue-ish"}, "background"),
         ({"supersample": 0}, "supersampling"),
         ({"min_confidence": 1e9}, "no points"),
+        ({"confidence_percent": 100.0}, "confidence percent"),
+        ({"kind": "splats", "confidence_percent": 5.0}, "no confidence"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_before_the_first_picture(room: Scene, options: dict, says: str) -> None:

@@ -62,6 +62,8 @@ class Render:
     everything at once. By default the middle one."""
     min_confidence: float | None = None
     """Leave points below this confidence out."""
+    confidence_percent: float = 0.0
+    """Leave this share of the least confident points out."""
     supersample: int | None = None
     """Draw so many times finer in both directions, then average. By default 1 for films and 2 for stills."""
     field: float | None = None
@@ -235,6 +237,7 @@ def _render_options(arguments: Render, supersample: int) -> RenderOptions:
 
     return RenderOptions(
         kind=arguments.kind, background=arguments.background, min_confidence=arguments.min_confidence,
+        confidence_percent=arguments.confidence_percent,
         drop_flying=not arguments.flying, supersample=arguments.supersample or supersample,
         points=PointOptions(one_sided=not arguments.two_sided),
     )  # fmt: skip

@@ -37,6 +37,7 @@ class RenderOptions:
     # splats: a Gaussian in place of every point, as export does
     background: Background = "white"
     min_confidence: float | None = None  # points below are left out
+    confidence_percent: float = 0.0  # and this share of the least confident points of all views together
     drop_flying: bool = True  # leave out points between two surfaces
     supersample: int = 1  # drawn so many times finer in both directions, then averaged: smooth edges
     points: PointOptions = field(default_factory=lambda: PointOptions(one_sided=True))
@@ -115,7 +116,8 @@ def render_still(
         moment: as in :func:`render_scene`; by default the middle of the time of a scene in which something moves.
     """
     options = RenderOptions(kind=kind, background=background, supersample=supersample)
-    moment = default_moment(scene) if moment is None else moment
+    if moment is None and resolve_kind(scene, options) in ("points", "depth"):
+        moment = default_moment(scene)
     camera = still_camera(scene, size, moment=moment)
     return next(iter(render_scene(scene, [camera], moment=moment, options=options)))
 
@@ -170,13 +172,17 @@ class SceneRenderer:
         self.background = background_color(options.background)
         if options.supersample < 1:
             raise InputError(f"The supersampling is {options.supersample}.", "Give 1 or more.")
+        if not 0 <= options.confidence_percent < 100:
+            raise InputError(f"The confidence percent is {options.confidence_percent}.", "Give 0 to less than 100.")
         self.device = torch.device(_device(options.device))
         self._cameras = cameras
         self._moving: dict[float, Surfels] = {}
         if self.kind in ("points", "depth"):
             self._step = options.step or _thinning(scene)
             if not len(self):
-                raise InputError("The scene has no points to draw.", "Lower --min-confidence, or choose another scene.")
+                raise InputError(
+                    "The scene has no points to draw.", "Ask for less confidence, or choose another scene."
+                )
 
     def check_moment(self, moment: float | int | None) -> None:
         """Raise InputError unless the scene has this moment and can be drawn at it."""
@@ -235,15 +241,22 @@ class SceneRenderer:
         return self._moving[time]
 
     def _surfels(self, chosen: list[tuple[SceneView, Bool[np.ndarray, "height width"]]]) -> Surfels:
-        least, parts = self.options.min_confidence, []
+        parts = []
         for view, keep in chosen:
-            if least is not None:
-                keep = keep & (view.confidence >= least)
+            keep = keep & (view.confidence >= self._least)
             if self.options.drop_flying and keep.any():
                 keep = keep & ~flying(view)
             parts.append(surfels_of(view, keep, self._step, self.device))
         surfels = Surfels.join(parts) if parts else Surfels.none(self.device)
         return thinned(surfels) if len(surfels) > _MANY else surfels
+
+    @cached_property
+    def _least(self) -> float:
+        """Confidence below which points are left out."""
+        least, percent = self.options.min_confidence, self.options.confidence_percent
+        known = [view.confidence[view.mask] for view in self.scene.views if view.mask.any()]
+        below = float(np.percentile(np.concatenate(known), percent)) if percent and known else 0.0
+        return below if least is None else max(below, least)
 
     @cached_property
     def _depth_range(self) -> tuple[float, float]:
@@ -290,11 +303,12 @@ def resolve_kind(scene: Scene, options: RenderOptions) -> str:
         raise InputError("The scene has no Gaussians.", "Choose --kind points.")
     if options.kind == "splats" and scene.gaussians is not None:
         raise InputError("The scene has Gaussians of its own.", "Choose --kind gaussians.")
-    if options.kind in ("gaussians", "splats") and options.min_confidence is not None:
-        raise InputError("Gaussians have no confidence.", "Choose --kind points, or leave --min-confidence out.")
+    choosy = options.min_confidence is not None or options.confidence_percent > 0
+    if options.kind in ("gaussians", "splats") and choosy:
+        raise InputError("Gaussians have no confidence.", "Choose --kind points, or leave the confidence out.")
     if options.kind != "auto":
         return options.kind
-    return "gaussians" if scene.gaussians is not None and options.min_confidence is None else "points"
+    return "gaussians" if scene.gaussians is not None and not choosy else "points"
 
 
 def _moves(view: SceneView) -> Bool[np.ndarray, "height width"]:
