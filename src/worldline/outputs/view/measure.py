@@ -70,14 +70,14 @@ class MeasurePanel:
         if point is None:
             self._text.content = "There is no point. Click one."
             return
-        eye = np.asarray(camera.position)
-        radius = _MARK * pixel * float(np.linalg.norm(point - eye))
-        self._mark(point, radius)
+        # a little nearer to the eye, so that the surface does not cover what is drawn on it
+        eye, lift = np.asarray(camera.position), 3 * _MARK * pixel
+        self._mark((1 - lift) * point + lift * eye, _MARK * pixel * float(np.linalg.norm(point - eye)))
         if self._from is None:
             self._from = point
             self._text.content = "Click the second point."
             return
-        self._measure(self._from, point, eye, 4 * _MARK * pixel)
+        self._measure(self._from, point, (1 - lift) * np.stack([self._from, point]) + lift * eye)
         self._from = None
 
     def pick(
@@ -90,6 +90,9 @@ class MeasurePanel:
             if visible is None:
                 continue
             stage = layer.stage  # type: ignore[attr-defined]
+            node = self.viewer.server.scene.get_handle_by_name(stage.prefix)
+            if node is not None and not node.visible:
+                continue
             clouds = visible()
             # the ray goes to the stage, not the points to the world
             start, along = stage.rotation.T @ (origin - stage.position), stage.rotation.T @ direction
@@ -100,20 +103,23 @@ class MeasurePanel:
 
     def _mark(self, point: Float64[np.ndarray, "3"], radius: float) -> None:
         self._keep(
-            self.viewer.server.scene.add_icosphere(
-                self._name(), radius=radius, color=_COLOR, position=point, cast_shadow=False, receive_shadow=False
+            self.viewer.server.scene.add_point_cloud(
+                *(self._name(), np.zeros((1, 3), np.float32), _COLOR),
+                position=point,
+                point_size=radius,
+                point_shape="circle",
             )
         )
 
     def _measure(
-        self, start: Float64[np.ndarray, "3"], end: Float64[np.ndarray, "3"], eye: Float64[np.ndarray, "3"], lift: float
+        self, start: Float64[np.ndarray, "3"], end: Float64[np.ndarray, "3"], line: Float64[np.ndarray, "2 3"]
     ) -> None:
-        """Say the length and draw the line, a little nearer to the eye so that the surface does not cover it."""
+        """Say the length between two points, and draw it along a line."""
         scene, length = self.viewer.server.scene, float(np.linalg.norm(end - start))
         text = length_text(length, metric=all(stage.scene.metric for stage in self.viewer.stages))
-        line = ((1 - lift) * np.stack([start, end]) + lift * eye)[None].astype(np.float32)
+        points = line[None].astype(np.float32)
         self._keep(
-            scene.add_line_segments(self._name(), points=line, colors=_COLOR, thickness=3.0, thickness_units="screen")
+            scene.add_line_segments(self._name(), points=points, colors=_COLOR, thickness=3.0, thickness_units="screen")
         )
         self._keep(scene.add_label(self._name(), text, position=(start + end) / 2, anchor="bottom-center"))
         self.lengths.append(length)
