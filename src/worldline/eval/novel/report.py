@@ -17,7 +17,7 @@ GROUPS = {
     "input": "Photos that were shown, rendered again from their true cameras",
     "own": "Photos that were shown, rendered again from the cameras that the model found (where it found one)",
 }
-_COMPARED = ("psnr", "psnr_seen", "ssim", "ssim_seen", "lpips")
+_COMPARED = ("psnr", "psnr_seen", "ssim", "lpips")
 _WITHOUT_INTERVAL = ("coverage", "seen")
 _DIGITS = 3
 
