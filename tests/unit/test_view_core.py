@@ -20,6 +20,7 @@ from worldline.outputs.view.downloads import export_file, file_name
 from worldline.outputs.view.information import count_text, describe, plain
 from worldline.outputs.view.selection import kept_pixels
 from worldline.outputs.view.server import free_port, is_local, is_stranger
+from worldline.outputs.view.spacing import diameters, view_footprints, view_overlaps
 from worldline.outputs.view.splats import covariances, transport_unit
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
@@ -68,6 +69,32 @@ def test_pixels_belong_together(stage: Stage) -> None:
     assert np.array_equal(pixels.points, view.points.reshape(-1, 3)[pixels.index])
     assert np.array_equal(pixels.colors, view.image.reshape(-1, 3)[pixels.index])
     assert np.array_equal(pixels.depth, view.depth.ravel()[pixels.index])
+
+
+def test_points_of_one_view_just_close_its_surface() -> None:
+    sizes = diameters(np.array([0.01]), np.array([1.0]), share=1.0)
+    assert 0.01 < sizes[0] < 0.015
+    assert diameters(np.array([0.01]), np.array([1.0]), share=0.25)[0] == pytest.approx(2 * sizes[0])
+
+
+def test_views_of_the_same_surface_help_each_other() -> None:
+    random = np.random.default_rng(0)
+    floor = np.concatenate([random.uniform(0, 1, (4000, 2)), np.zeros((4000, 1))], axis=1).astype(np.float32)
+    lonely = floor + np.array([5, 0, 0], np.float32)
+    points, view = np.concatenate([*6 * [floor], lonely]), np.repeat(np.arange(7), 4000)
+    overlaps = view_overlaps(points, view, 8, cell=0.1)  # view 7 shows nothing
+    assert overlaps == pytest.approx([6, 6, 6, 6, 6, 6, 1, 1], abs=0.1)
+    sizes = diameters(np.full(8, 0.01), overlaps, share=1.0)
+    assert sizes[0] < 0.8 * sizes[6]
+    # discs of that size leave next to nothing of the floor bare, all six views together
+    near = 6 * 4000 * np.pi * (diameters(np.full(1, 4000**-0.5), overlaps[:1], share=1.0)[0] / 2) ** 2
+    assert np.exp(-near) < 0.02
+
+
+def test_footprints_are_depth_over_focal_length() -> None:
+    depth, view = np.array([1.0, 2.0, 3.0, 8.0], np.float32), np.array([0, 0, 0, 1])
+    found = view_footprints(depth, view, np.array([100.0, 200.0, 100.0]))
+    assert found == pytest.approx([0.02, 0.04, 0.03])  # the last view shows nothing
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

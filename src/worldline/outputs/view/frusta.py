@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from worldline.outputs.view.viewer import Viewer
 
 NEARBY = "nearby"  # requested when the camera of a tab enters or leaves a frustum
+_LOOMS = 4.0  # times the size of a frustum: from nearer its photo hides most of the picture
 _THUMBNAIL = 96  # pixels of its longer side
 
 
@@ -48,8 +49,8 @@ class Frusta:
                 self._handles[index].visible = bool(visible[index])
 
     def _note_cameras(self, positions: Float64[np.ndarray, "tab 3"]) -> None:
-        """Find the frusta that stand around the camera of a tab, which has just flown there."""
-        reach = self.base_size * self.viewer.store.now.frustum_size
+        """Find the frusta that stand around or just before the camera of a tab, as after flying there."""
+        reach = _LOOMS * self.base_size * self.viewer.store.now.frustum_size
         apart = np.linalg.norm(self._centers[:, None] - positions, axis=-1)
         inside = frozenset(np.flatnonzero((apart < reach).any(axis=1)).tolist())
         if inside != self._inside:

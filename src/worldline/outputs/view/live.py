@@ -145,7 +145,7 @@ class Feed:
         self._message = ""
         self.viewer.store.change(timing="still")
         stage = self.viewer.stages[0]
-        _ = stage.depth_limit, stage.extent, stage.spacing, stage.up  # stay as the first views have them
+        _ = stage.depth_limit, stage.extent, stage.up  # stay as the first views have them
         self._add_controls(self.viewer.server.gui)
 
     def add(self, scene: Scene) -> None:

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from worldline.outputs.export.moments import moments_of_scene
+from worldline.outputs.view.spacing import diameters, view_footprints, view_overlaps
 from worldline.outputs.view.viewpoint import quaternion, up_direction
 from worldline.scene import Scene
 
-_SLANTED = 1.3  # a surface at 40 degrees to the image has neighbours so much farther apart
 FRAME_RATE = 24.0  # of videos without times
 _SAMPLE = 200_000  # pixels of the scene from which percentiles are estimated
 
@@ -126,7 +126,7 @@ class Stage:
             kept = set(ids)
             self._pixels = {key: value for key, value in self._pixels.items() if key in kept}
             self._cached_bytes = sum(each.nbytes for each in self._pixels.values())
-            for name in ("times", "moments", "sample", "confidences"):
+            for name in ("times", "moments", "sample", "confidences", "footprints", "overlaps"):
                 self.__dict__.pop(name, None)
 
     @property
@@ -179,11 +179,25 @@ class Stage:
         return float(np.median(self.sample.depth)) or 1.0 if len(self.sample.depth) else 1.0
 
     @cached_property
-    def spacing(self) -> float:
-        """Diameter in the scene's unit at which points close a surface: the footprint of a pixel at its depth, in the
-        median, and some more for surfaces that are seen at an angle."""
-        focal = np.median([view.model_camera.intrinsics[0, 0] for view in self.scene.views])
-        return _SLANTED * self.extent / float(focal)
+    def footprints(self) -> Float64[np.ndarray, "view"]:
+        """For each view the distance of its neighbouring points in the scene's unit, in the median."""
+        focal = np.array([view.model_camera.intrinsics[0, 0] for view in self.scene.views])
+        return view_footprints(self.sample.depth, self.sample.view, focal)
+
+    @cached_property
+    def overlaps(self) -> Float64[np.ndarray, "view"]:
+        """For each view by how many views its surfaces are seen, in the mean."""
+        cell = 4 * self.sample.step * float(np.median(self.footprints))
+        return view_overlaps(self.sample.points, self.sample.view, len(self), cell)
+
+    def point_sizes(self, share: float, *, together: bool) -> Float64[np.ndarray, "view"]:
+        """Diameters at which the points of each view close its surfaces.
+
+        Args:
+            share: of the points that is drawn.
+            together: all views are drawn at once, and not only those of a moment: they help each other.
+        """
+        return diameters(self.footprints, self.overlaps if together else np.ones(len(self)), share)
 
     @cached_property
     def up(self) -> Float64[np.ndarray, "3"]:
@@ -203,16 +217,20 @@ class Sample(NamedTuple):
     points: Float32[np.ndarray, "n 3"]
     confidence: Float32[np.ndarray, "n"]
     depth: Float32[np.ndarray, "n"]
+    view: Int32[np.ndarray, "n"]  # index of the view
+    step: int  # pixels between two of a view, along rows and columns
 
 
 def _read_sample(scene: Scene) -> Sample:
     step = max(1, math.ceil(math.sqrt(sum(view.mask.size for view in scene.views) / _SAMPLE)))
     start, parts = step // 2, []
-    for view in scene.views:
+    for index, view in enumerate(scene.views):
         grid = (slice(start, None, step), slice(start, None, step))
         valid = view.mask[grid]
-        parts.append((view.points[grid][valid], view.confidence[grid][valid], view.depth[grid][valid]))
-    return Sample(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        owner = np.full(np.count_nonzero(valid), index, np.int32)
+        parts.append((view.points[grid][valid], view.confidence[grid][valid], view.depth[grid][valid], owner))
+    points, confidence, depth, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Sample(points, confidence, depth, owners, step)
 
 
 def _read_pixels(scene: Scene, index: int) -> Pixels:

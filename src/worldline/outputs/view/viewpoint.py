@@ -14,7 +14,7 @@ _PULL = 0.05  # how much the mean of the cameras' own up counts against "cameras
 _HOME_FOV = np.deg2rad(60)
 _STEPS_BACK = (0.6, 0.4, 0.25, 0.1, 0.0)  # how far behind the first camera, times the distance of what it sees
 _RISE = 0.5  # and how far up, times the way back
-_ASIDE = 0.5  # and to the left, so that its frustum does not stand before what it sees
+_ASIDE = 0.5  # and to the right: its frustum does not stand before what it sees, nor behind the controls
 _ROOM = 0.08  # free space about the way back, times that distance
 _SOME = 3  # points in the way that are no accident
 _STEEP = 0.05  # cosine below which the way up is taken from the camera itself
@@ -101,7 +101,7 @@ def orbit_up(rotation: Float64[np.ndarray, "3 3"], up: Float64[np.ndarray, "3"])
 
 
 def home(camera: Camera, points: Float32[np.ndarray, "n 3"], up: Float64[np.ndarray, "3"]) -> Viewpoint:
-    """A viewpoint behind ``camera``, a little above and to the left, from which most of what it sees is in sight.
+    """A viewpoint behind ``camera``, a little above and to the right, from which most of what it sees is in sight.
 
     Args:
         camera: the first camera of the scene.
@@ -113,7 +113,7 @@ def home(camera: Camera, points: Float32[np.ndarray, "n 3"], up: Float64[np.ndar
     reach = float(np.median(depth[seen])) if seen.any() else 1.0
     target = camera.center + reach * camera.world_from_cam[:3, 2]
     for back in _STEPS_BACK:
-        away = _RISE * up - _ASIDE * camera.world_from_cam[:3, 0] - camera.world_from_cam[:3, 2]
+        away = _RISE * up + _ASIDE * camera.world_from_cam[:3, 0] - camera.world_from_cam[:3, 2]
         position = camera.center + back * reach * away
         found = Viewpoint(position, target, up, float(_HOME_FOV))
         if not _bumps(position, camera.center, points, _ROOM * reach):
