@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import moving_scene
@@ -16,9 +16,10 @@ from worldline.outputs.view.boxes import arrow, box_at, object_text
 from worldline.outputs.view.clock import MODES, Clock, is_shown, timeline_of
 from worldline.outputs.view.coloring import ALL_COLORINGS, legend, sensor_color, useful_colorings, view_color
 from worldline.outputs.view.compare import arrange, start_of
+from worldline.outputs.view.selection import kept_pixels
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import ViewState
-from worldline.outputs.view.thinning import RESIDENT, drawn_of, shown_parts, split, thinning
+from worldline.outputs.view.thinning import RESIDENT, count_parts, drawn_of, shown_parts, split, thinning
 from worldline.outputs.view.trails import drawn_tracks, trail_range, trails_of
 from worldline.scene import Scene
 from worldline.types import MovingObject, Tracks
@@ -340,3 +341,33 @@ def test_frames_of_a_video_without_times_are_moments() -> None:
     assert "frame" in legend("time", stage)
     still = stage_of(replace(scene, views=tuple(replace(view, dynamic=None) for view in views), tracks=None))
     assert still.times == () and (still.moments == -1).all()
+
+
+def uneven_stage() -> Stage:
+    """Confidence and depth that differ from pixel to pixel; of one view it is not known what moves."""
+    random = np.random.default_rng(3)
+    views = [
+        replace(
+            view,
+            confidence=random.uniform(1, 5, view.depth.shape).astype(np.float32),
+            depth=random.uniform(1, 9, view.depth.shape).astype(np.float32),
+            mask=random.uniform(size=view.depth.shape) > 0.2,
+            dynamic=None if number == 2 else view.dynamic,
+        )
+        for number, view in enumerate(moving_scene.make_scene().views[:4])
+    ]
+    return stage_of(Scene(views=tuple(views)))
+
+
+UNEVEN = uneven_stage()
+
+
+@pytest.mark.parametrize("motion", ["all", "static", "dynamic"])
+@given(st.floats(0, 99), st.tuples(st.floats(0, 1), st.floats(0, 1)))
+@settings(max_examples=25)
+def test_pixels_are_counted_as_they_are_chosen(motion: str, confidence: float, depth: tuple[float, float]) -> None:
+    state = ViewState(motion=motion, confidence=confidence, depth=depth)
+    threshold = UNEVEN.threshold(confidence)
+    for index in range(len(UNEVEN)):
+        rows = split(UNEVEN.pixels(index).dynamic, kept_pixels(UNEVEN, state, index))
+        assert count_parts(UNEVEN, state, index, threshold) == tuple(map(len, rows))

@@ -30,6 +30,23 @@ def split(moves: Bool[np.ndarray, "n"] | None, rows: Int[np.ndarray, "m"]) -> tu
     return rows[~moving], rows[moving]
 
 
+def count_parts(stage: Stage, state: ViewState, index: int, threshold: float) -> tuple[int, int]:
+    """How many still and moving pixels of a view pass the choices of the state, without putting them in order.
+
+    Args:
+        threshold: the confidence that :meth:`Stage.threshold` says.
+    """
+    view, (nearest, farthest) = stage.scene.views[index], state.depth
+    keep = view.mask if state.confidence <= 0 else view.mask & (view.confidence >= threshold)
+    if nearest > 0:
+        keep = keep & (view.depth >= nearest * stage.depth_limit)
+    if farthest < 1:
+        keep = keep & (view.depth <= farthest * stage.depth_limit)
+    moving = 0 if view.dynamic is None else int(np.count_nonzero(keep & view.dynamic))
+    still = int(np.count_nonzero(keep)) - moving
+    return (0 if state.motion == "dynamic" else still), (0 if state.motion == "static" else moving)
+
+
 def shown_parts(stage: Stage, state: ViewState) -> Bool[np.ndarray, "view 2"]:
     """For each view whether its still and its moving points are drawn at the moment of the state."""
     shown = np.ones((len(stage), 2), bool)
