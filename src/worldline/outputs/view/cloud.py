@@ -76,8 +76,9 @@ class Cloud:
             self._counts.clear()
         self._choice = choice
         for key in [key for key in self._handles if key[0] not in self._index]:
-            self._sent.pop(key), self._rows.pop(key)
             self._handles.pop(key).remove()
+            self._sent.pop(key)
+            self._rows.pop(key)
         missing = self._index.keys() - self._counts.keys()
         threshold = self.stage.threshold(state.confidence) if missing else 0.0
         for number in missing:
