@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32
 from worldline.outputs.render.points import Surfels
 from worldline.scene import SceneView
 
-_STEEPEST = 4.0  # steps of depth per step sideways up to which a surfel follows its surface: 76 degrees
+_STEEPEST = 2.5  # steps of depth per step sideways up to which a surfel follows its surface: 68 degrees
 _JUMP = 0.03  # share of the depth, per pixel, from which a pixel may fly
 _OUTLIER = 3.0  # ... if the depth changes so many times as fast as around it
 _AT_EDGE = 0.5  # extent of a surfel, towards both sides, where the surface ends beside it: neighbours still overlap
