@@ -20,6 +20,7 @@ from worldline.outputs.render.projection import MIN_ALPHA, Splats
 
 MAX_ALPHA = 0.999
 STOP = 1e-4  # a Gaussian that would leave no more transmittance than this ends its pixel and is left out itself
+_Slab = tuple[Tensor, Tensor, Tensor]  # rows of the table, sorted by tile; where those of each tile begin and end
 _GEOMETRY = 6  # columns of the table that place a Gaussian: mean (2), whitening map (3), log opacity
 
 
@@ -82,7 +83,8 @@ class _Composite(torch.autograd.Function):
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         table, radius, tiling = inputs
         sums = table.new_zeros(tiling.tiles, tiling.side**2, table.shape[-1] - _GEOMETRY)
-        for group, blocks in _walk(table, radius, tiling):
+        ctx.kept = []
+        for group, blocks in _walk(table, radius, tiling, ctx.kept):
             for block in blocks:
                 added = block.weight.transpose(1, 2) @ group.held[block.part, :, _GEOMETRY:]
                 sums.index_add_(0, group.tiles[block.part], added)
@@ -95,12 +97,12 @@ class _Composite(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         table, radius, sums = ctx.saved_tensors
         with torch.autocast(table.device.type, enabled=False):
-            return _gradient(table, radius, sums, gradients[0], ctx.tiling), None, None
+            return _gradient(table, radius, sums, gradients[0], ctx.tiling, ctx.kept), None, None
 
 
 def _gradient(
     table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], sums: Float[Tensor, "t p f"],
-    gradient: Float[Tensor, "height width f"], tiling: Tiling,
+    gradient: Float[Tensor, "height width f"], tiling: Tiling, kept: list[_Slab],
 ) -> Float[Tensor, "m c"]:  # fmt: skip
     """Of the loss with respect to the table, walking once more from front to back."""
     wanted = _tiles(gradient, tiling)
@@ -108,7 +110,7 @@ def _gradient(
     shares = torch.zeros_like(table)
     monomials = _monomials(tiling.side, table).T.contiguous()
     capped = bool((table[:, 5] > math.log(MAX_ALPHA)).any())
-    for group, blocks in _walk(table, radius, tiling):
+    for group, blocks in _walk(table, radius, tiling, kept):
         share = torch.empty_like(group.held)
         for block in blocks:
             here = wanted[group.tiles[block.part]]
@@ -118,7 +120,7 @@ def _gradient(
             rest[group.tiles[block.part]] = behind[:, -1]
             slope = gain.sub_(behind.mul_(block.alpha).div_(block.clear))  # of the exponent
             if capped:
-                slope *= block.alpha < MAX_ALPHA
+                slope *= torch.lt(block.alpha, MAX_ALPHA, out=torch.empty_like(slope))
             torch.matmul(slope, monomials, out=share[block.part, :, :_GEOMETRY])
             share[block.part, :, _GEOMETRY:] = block.weight @ here
         share[..., :_GEOMETRY] = _moments(share[..., :_GEOMETRY], *group.offset)
@@ -127,13 +129,13 @@ def _gradient(
 
 
 def _walk(
-    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling
+    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling, kept: list[_Slab]
 ) -> Iterator[tuple[_Group, Iterator[_Block]]]:
     """All groups from front to back, each with its blocks. Each tile meets its Gaussians in the order of the table."""
     monomials = _monomials(tiling.side, table)
     remaining = _tiles(table.new_ones(*tiling.size, 1), tiling).squeeze(-1)  # transmittance; 0 outside the image
     steps = torch.arange(tiling.depth, device=table.device)
-    for rows, first, last in _slabs(table, radius, tiling, remaining):
+    for rows, first, last in _slabs(table, radius, tiling, remaining, kept):
         live = (last > first).nonzero().squeeze(-1)
         while len(live):
             for tiles in live.split(max(1, tiling.slots // tiling.depth)):
@@ -175,33 +177,47 @@ def _blocks(group: _Group, remaining: Tensor, monomials: Tensor, tiling: Tiling)
 
 
 def _slabs(
-    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling, remaining: Float[Tensor, "t p"]
-) -> Iterator[tuple[Int[Tensor, "l"], Int[Tensor, "t"], Int[Tensor, "t"]]]:
+    table: Float[Tensor, "m c"], radius: Float[Tensor, "2 m"], tiling: Tiling, remaining: Float[Tensor, "t p"],
+    kept: list[_Slab],
+) -> Iterator[_Slab]:  # fmt: skip
     """The Gaussians of each tile, from front to back, a bounded number of pairs at a time; finished tiles left out.
 
-    Yields:
-        rows of the table, sorted by tile, and where those of each tile begin and end.
+    The first slab, in most pictures the only one, is put into ``kept``, or taken from there on the way back.
     """
-    corner, width, area = _boxes(table[:, :2].T, radius, tiling)
+    boxes = _boxes(table[:, :2].T, radius, tiling)
+    area = boxes[2]
     total = area.cumsum(0)
-    before = total - area
     begin, done = 0, 0
     while begin < len(area):
         end = max(begin + 1, int(torch.searchsorted(total, done + tiling.pairs, right=True)))
-        upto = int(total[end - 1])
-        rows = torch.repeat_interleave(area[begin:end], output_size=upto - done) + begin
-        within = torch.arange(done, upto, device=area.device).sub_(before.index_select(0, rows)).int()
-        across = width.index_select(0, rows)
-        down = torch.div(within, across, rounding_mode="trunc")
-        tile = within + corner.index_select(0, rows) + down * (tiling.grid[1] - across)
         if begin:
-            open_ = (remaining.amax(-1) > STOP).index_select(0, tile)
-            tile, rows = tile[open_], rows[open_]
-        tile, order = torch.sort(tile.to(torch.int16) if tiling.tiles < 1 << 15 else tile, stable=True)
-        edges = torch.searchsorted(tile, torch.arange(tiling.tiles + 1, dtype=tile.dtype, device=tile.device))
-        begin, done = end, upto
-        if len(rows):
-            yield rows.index_select(0, order), edges[:-1], edges[1:]
+            yield _slab(begin, end, boxes, total, tiling, remaining)
+        else:
+            if not kept:
+                kept.append(_slab(begin, end, boxes, total, tiling, remaining))
+            yield kept[0]
+        begin, done = end, int(total[end - 1])
+
+
+def _slab(
+    begin: int, end: int, boxes: tuple[Tensor, Tensor, Tensor], total: Int[Tensor, "m"], tiling: Tiling,
+    remaining: Float[Tensor, "t p"],
+) -> _Slab:  # fmt: skip
+    """Pairs of the Gaussians from ``begin`` to ``end`` with the tiles of their boxes, sorted by tile."""
+    corner, width, area = boxes
+    before = total - area
+    first, last = int(before[begin]), int(total[end - 1])
+    rows = torch.repeat_interleave(area[begin:end], output_size=last - first) + begin
+    within = torch.arange(first, last, device=area.device).sub_(before.index_select(0, rows)).int()
+    across = width.index_select(0, rows)
+    down = torch.div(within, across, rounding_mode="trunc")
+    tile = within + corner.index_select(0, rows) + down * (tiling.grid[1] - across)
+    if begin:
+        open_ = (remaining.amax(-1) > STOP).index_select(0, tile)
+        tile, rows = tile[open_], rows[open_]
+    tile, order = torch.sort(tile.to(torch.int16) if tiling.tiles < 1 << 15 else tile, stable=True)
+    edges = torch.searchsorted(tile, torch.arange(tiling.tiles + 1, dtype=tile.dtype, device=tile.device))
+    return rows.index_select(0, order), edges[:-1], edges[1:]
 
 
 def _boxes(
