@@ -71,7 +71,7 @@ class PointsPanel:
                 hint="Per cent of the pixels, of lowest confidence, that are left out",
             )
             self._add_depth(gui)
-            size = gui.add_slider("Point size", 0.2, 4.0, 0.1, store.now.point_size, hint="1: the points just close the surfaces")
+            size = gui.add_slider("Point size", 0.2, 4.0, 0.1, store.now.point_size, hint="1: surfaces are just closed")
             budget = gui.add_slider(
                 *("Budget (k)", 50, max(_MOST_BUDGET, store.now.budget) // 1000, 50, max(store.now.budget // 1000, 50)),
                 hint="Thousands of points drawn at most, picked evenly; fewer are turned more smoothly",
