@@ -53,7 +53,9 @@ def test_photos_come_back_at_their_own_cameras(room: Scene) -> None:
         assert psnr(picture.color, view.image) > 22  # others saw it from nearer and farther
         assert (picture.alpha == 1).all()
         error = np.abs(picture.depth / view.depth - 1)
-        assert np.median(error) < 2e-3 and (error < 0.03).mean() > 0.88  # edges move by half a pixel, of which there are few
+        assert (
+            np.median(error) < 2e-3 and (error < 0.03).mean() > 0.88
+        )  # edges move by half a pixel, of which there are few
 
 
 def test_a_photo_that_was_not_used_is_seen_by_the_others(room: Scene) -> None:

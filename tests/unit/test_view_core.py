@@ -17,14 +17,10 @@ import synthetic_scene
 from worldline.errors import InputError
 from worldline.outputs.view import open_viewer
 from worldline.outputs.view.downloads import export_file, file_name
-from worldline.outputs.view.information import count_text, describe, plain
-from worldline.outputs.view.selection import kept_pixels
-from worldline.outputs.view.server import free_port, is_local, is_stranger
-from worldline.outputs.view.spacing import diameters, view_footprints, view_overlaps
-from worldline.outputs.view.splats import covariances, transport_unit
-from worldline.outputs.view.stage import Stage
-from worldline.outputs.view.state import Store, ViewState
-from worldline.outputs.view.viewpoint import (
+from worldline.outputs.view.layers.splats import covariances, transport_unit
+from worldline.outputs.view.logic.selection import kept_pixels
+from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
+from worldline.outputs.view.logic.viewpoint import (
     Viewpoint,
     fov_to_contain,
     home,
@@ -35,6 +31,10 @@ from worldline.outputs.view.viewpoint import (
     up_direction,
     vertical_fov,
 )
+from worldline.outputs.view.panels.information import count_text, describe, plain
+from worldline.outputs.view.server import free_port, is_local, is_stranger
+from worldline.outputs.view.stage import Stage
+from worldline.outputs.view.state import Store, ViewState
 from worldline.types import Camera
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import synthetic_scene
-from worldline.outputs.view.chase import chase_distance, chase_pose
-from worldline.outputs.view.picking import length_text, pick, pixel_angle
+from worldline.outputs.view.logic.chase import chase_distance, chase_pose
+from worldline.outputs.view.logic.picking import length_text, pick, pixel_angle
 
 PIXEL = pixel_angle(np.deg2rad(60), 720)
 EYE, AHEAD = np.zeros(3), np.array([0.0, 0.0, 1.0])

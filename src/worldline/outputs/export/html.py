@@ -25,8 +25,8 @@ from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.export.moments import Moments, moments_of_scene
 from worldline.outputs.export.web_pictures import atlas_of
 from worldline.outputs.export.web_points import Block, PackedPoints, pack_points, pack_within
-from worldline.outputs.view.trails import trails_of
-from worldline.outputs.view.viewpoint import home, look_at, up_direction
+from worldline.outputs.view.logic.trails import trails_of
+from worldline.outputs.view.logic.viewpoint import home, look_at, up_direction
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera, MovingObject
 

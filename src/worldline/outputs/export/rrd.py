@@ -21,7 +21,7 @@ from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.export.moments import Moments
 from worldline.outputs.export.rrd_blueprint import blueprint
 from worldline.outputs.export.rrd_motion import Clock, log_objects, log_tracks
-from worldline.outputs.view.viewpoint import up_direction
+from worldline.outputs.view.logic.viewpoint import up_direction
 from worldline.scene import Scene, SceneView
 
 if TYPE_CHECKING:

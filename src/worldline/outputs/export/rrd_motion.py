@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldline.outputs.export.moments import moments_of_scene
-from worldline.outputs.view.trails import trails_of
+from worldline.outputs.view.logic.trails import trails_of
 from worldline.scene import Scene
 
 if TYPE_CHECKING:

@@ -40,7 +40,7 @@ def open_viewer(
         InputError: no scene, a scene without views, or no port is free.
         MissingExtraError: viser is not installed.
     """
-    from worldline.outputs.view.compare import arrange
+    from worldline.outputs.view.panels.compare import arrange
     from worldline.outputs.view.stage import Stage
     from worldline.outputs.view.viewer import Viewer
 

@@ -138,7 +138,7 @@ class Feed:
         self.most_moments = most_moments
         self.count = len(scene)  # views that came
         self.viewer = open_viewer([scene], host=host, port=port, names=[name])
-        from worldline.outputs.view.timeline import TimelinePanel  # viser is there, now that the viewer is
+        from worldline.outputs.view.panels.timeline import TimelinePanel  # viser is there, now that the viewer is
 
         self._next_id = len(scene)
         self._timeline = next(each for each in self.viewer.panels if isinstance(each, TimelinePanel))

@@ -35,25 +35,25 @@ class Panel(Protocol):
 
 # module:class below this package; drawn in this order
 LAYERS = (
-    "cloud:Cloud",
-    "splats:Splats",
-    "frusta:Frusta",
-    "tracks:TrackLayer",
-    "tracks:BoxLayer",
+    "layers.cloud:Cloud",
+    "layers.splats:Splats",
+    "layers.frusta:Frusta",
+    "layers.tracks:TrackLayer",
+    "layers.tracks:BoxLayer",
 )
 
 # module:class below this package; shown in this order
 PANELS = (
-    "timeline:TimelinePanel",
-    "panels:PointsPanel",
-    "motion:LegendPanel",
-    "motion:MotionPanel",
-    "compare:ComparePanel",
-    "sensors:SensorsPanel",
-    "panels:CamerasPanel",
-    "measure:MeasurePanel",
-    "panels:PagePanel",
-    "panels:AboutPanel",
+    "panels.timeline:TimelinePanel",
+    "panels.core:PointsPanel",
+    "panels.motion:LegendPanel",
+    "panels.motion:MotionPanel",
+    "panels.compare:ComparePanel",
+    "panels.sensors:SensorsPanel",
+    "panels.core:CamerasPanel",
+    "panels.measure:MeasurePanel",
+    "panels.core:PagePanel",
+    "panels.core:AboutPanel",
 )
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from worldline.outputs.view import parts, server
-from worldline.outputs.view.compare import start_of
 from worldline.outputs.view.flight import fly
+from worldline.outputs.view.logic.viewpoint import Viewpoint, fov_to_contain, home, look_at
+from worldline.outputs.view.panels.compare import start_of
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
-from worldline.outputs.view.viewpoint import Viewpoint, fov_to_contain, home, look_at
 
 if TYPE_CHECKING:
     import viser

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from worldline.outputs.view.coloring import legend
-from worldline.outputs.view.panels import bind, on_value
-from worldline.outputs.view.trails import drawn_tracks
+from worldline.outputs.view.logic.coloring import legend
+from worldline.outputs.view.logic.trails import drawn_tracks
+from worldline.outputs.view.panels.core import bind, on_value
 from worldline.scene.scene import MOTIONS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from worldline.outputs.view.colors import COLORINGS, palette, ramp
+from worldline.outputs.view.logic.colors import COLORINGS, palette, ramp
 from worldline.outputs.view.stage import Stage
 
 MOVING_COLOR = (255, 96, 32)

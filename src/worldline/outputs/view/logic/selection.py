@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Int
 
-from worldline.outputs.view.clock import is_shown
+from worldline.outputs.view.logic.clock import is_shown
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import ViewState
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from viser import Icon
 
-from worldline.outputs.view.chase import Chase
-from worldline.outputs.view.clock import MODES, SPEEDS, Clock, Timeline, timeline_of
-from worldline.outputs.view.panels import bind
+from worldline.outputs.view.logic.chase import Chase
+from worldline.outputs.view.logic.clock import MODES, SPEEDS, Clock, Timeline, timeline_of
+from worldline.outputs.view.panels.core import bind
 
 if TYPE_CHECKING:
     import viser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from worldline.outputs.view.coloring import patches, sensor_color
+from worldline.outputs.view.logic.coloring import patches, sensor_color
 
 if TYPE_CHECKING:
     from viser import GuiApi, GuiEvent

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from viser import Icon
 
-from worldline.outputs.view.picking import length_text, pick, pixel_angle
+from worldline.outputs.view.logic.picking import length_text, pick, pixel_angle
 
 if TYPE_CHECKING:
     import viser

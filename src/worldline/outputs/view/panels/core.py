@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from viser import Icon
 
 from worldline.outputs.export import FORMATS
-from worldline.outputs.view.coloring import useful_colorings
 from worldline.outputs.view.downloads import send_export, send_screenshot
-from worldline.outputs.view.information import count_text, describe, gaussians_text
+from worldline.outputs.view.logic.coloring import useful_colorings
+from worldline.outputs.view.panels.information import count_text, describe, gaussians_text
 from worldline.outputs.view.state import DEFAULT_BUDGET
 from worldline.outputs.view.viewer import BACKGROUNDS
 

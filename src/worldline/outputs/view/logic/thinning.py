@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Int, Int64
 
-from worldline.outputs.view.clock import is_shown
+from worldline.outputs.view.logic.clock import is_shown
 
 if TYPE_CHECKING:
     from worldline.outputs.view.stage import Stage

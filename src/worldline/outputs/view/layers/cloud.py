@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
-from worldline.outputs.view.coloring import ALL_COLORINGS
-from worldline.outputs.view.selection import PIXEL_FIELDS, VIEW_FIELDS, kept_pixels
-from worldline.outputs.view.thinning import count_parts, drawn_of, shown_parts, split, thinning
+from worldline.outputs.view.logic.coloring import ALL_COLORINGS
+from worldline.outputs.view.logic.selection import PIXEL_FIELDS, VIEW_FIELDS, kept_pixels
+from worldline.outputs.view.logic.thinning import count_parts, drawn_of, shown_parts, split, thinning
 
 if TYPE_CHECKING:
     import viser

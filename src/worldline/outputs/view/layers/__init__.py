@@ -1,0 +1,1 @@
+"""What is drawn of a scene: one file per kind of thing."""

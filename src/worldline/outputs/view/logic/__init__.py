@@ -1,0 +1,1 @@
+"""What the viewer computes, without a server and without a browser: plain numpy."""

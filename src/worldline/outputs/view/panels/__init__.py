@@ -1,0 +1,1 @@
+"""The controls: one file per group of them."""
