@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ from types import ModuleType
 import pytest
 import torch
 
-from worldline.eval.novel import image_metrics
-from worldline.eval.novel.image_metrics import PSNR_CAP, capped_psnr, image_scores, perceptual_distance
+from worldline.eval import perceptual
+from worldline.eval.novel.image_metrics import PSNR_CAP, capped_psnr, image_scores
 
 
 @pytest.fixture
@@ -81,13 +82,19 @@ def fake_lpips(monkeypatch: pytest.MonkeyPatch, hub: Path) -> None:
             assert first.min() >= -1 and first.max() <= 1
             return (first - second).abs().mean((1, 2, 3), keepdim=True)
 
+        def requires_grad_(self, wanted: bool) -> torch.nn.Module:
+            assert not wanted
+            return self
+
     package = ModuleType("lpips")
     package.LPIPS = Network
     monkeypatch.setitem(sys.modules, "lpips", package)
-    found = image_metrics.importlib.util.find_spec
+    found = importlib.util.find_spec
     here = ("lpips", "torchvision")
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *a: object() if name in here else found(name, *a))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(hub))
+    monkeypatch.setattr(perceptual, "_network", perceptual._network.__wrapped__)  # keeps no fake for other tests
+    monkeypatch.setattr(perceptual, "_resized", lambda pictures: pictures)
 
 
 def test_lpips_is_taken_where_it_is_installed(
@@ -95,9 +102,17 @@ def test_lpips_is_taken_where_it_is_installed(
 ) -> None:
     rendered, true = pair
     fake_lpips(monkeypatch, tmp_path)
-    assert perceptual_distance() is None  # the package without its backbone would download it
-    assert "lpips" not in image_scores(rendered, true, distance=perceptual_distance())
+    assert perceptual.load_lpips() is None  # the package without its backbone would download it
+    assert "lpips" not in image_scores(rendered, true, distance=perceptual.load_lpips())
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/alexnet-owt-7be5be79.pth").touch()
-    scores = image_scores(rendered, true, distance=perceptual_distance())
+    scores = image_scores(rendered, true, distance=perceptual.load_lpips())
     assert scores["lpips"] == pytest.approx(2 * float((rendered - true).abs().mean()), rel=1e-5)
+    equal = image_scores(rendered, rendered.clone(), distance=perceptual.load_lpips())
+    assert equal["lpips"] == 0
+
+
+def test_lpips_compares_pictures_at_the_published_size() -> None:
+    assert perceptual._resized(torch.rand(2, 3, 40, 33)).shape == (2, 3, 224, 224)
+    same = torch.rand(1, 3, 224, 224)
+    assert perceptual._resized(same) is same

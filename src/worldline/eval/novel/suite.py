@@ -15,12 +15,13 @@ import torch
 from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
 from worldline.eval.methods import sizes
-from worldline.eval.novel.image_metrics import NO_LPIPS, Distance, image_scores, perceptual_distance
+from worldline.eval.novel.image_metrics import image_scores
 from worldline.eval.novel.methods import NEAREST, Show, baselines_of, reconstruct, shows_of_scene
 from worldline.eval.novel.report import NovelReport, NovelTrial
 from worldline.eval.novel.scenes import Case, HeldOutScene, NovelSpec, get_scene
 from worldline.eval.novel.sequences import sequence_cases
 from worldline.eval.novel.splats import EPS2D, FIXED_SCALE, NEAR, PIXEL_SHARE, Pictures
+from worldline.eval.perceptual import NO_LPIPS, Perceptual, load_lpips
 from worldline.eval.suites import about
 from worldline.worlds.sampling import canonical_layout
 
@@ -128,7 +129,7 @@ def evaluate_novel(
             f"The models see {', '.join(map(str, sizes(models)))} pixels, the photos have {settings.size}.",
             "Measure models of different sizes one by one.",
         )
-    report, distance = NovelReport(describe_run(models, settings)), perceptual_distance()
+    report, distance = NovelReport(describe_run(models, settings)), load_lpips()
     started = time.perf_counter()
     for case in cases_of(settings, say):
         trials = measure(case, models, settings.name, distance)
@@ -141,13 +142,13 @@ def evaluate_novel(
 
 
 def measure(
-    case: Case, models: Mapping[str, Reconstructor], name: str, distance: Distance | None = None
+    case: Case, models: Mapping[str, Reconstructor], name: str, distance: Perceptual | None = None
 ) -> list[NovelTrial]:
     """All methods on one case, in the groups of :data:`worldline.eval.novel.report.GROUPS`.
 
     Args:
         name: of the set, for the report.
-        distance: LPIPS, see :func:`worldline.eval.novel.image_metrics.perceptual_distance`.
+        distance: LPIPS, see :func:`worldline.eval.perceptual.load_lpips`.
     """
     shown, trials = re_rendered(case.count), list[NovelTrial]()
 
@@ -176,7 +177,7 @@ def re_rendered(count: int) -> list[int]:
 
 
 def score_pictures(
-    case: Case, views: list[int], pictures: Pictures, distance: Distance | None = None
+    case: Case, views: list[int], pictures: Pictures, distance: Perceptual | None = None
 ) -> dict[str, float]:
     """Figures of pictures at the cameras of some photos, means over the photos (see :mod:`.figures`)."""
     shown = torch.from_numpy(pictures.color).permute(0, 3, 1, 2)
@@ -220,6 +221,6 @@ def describe_run(models: Mapping[str, Reconstructor], settings: NovelSettings) -
         "held out": settings.held_out,
         "size": settings.size,
         "renderer": {"eps2d": EPS2D, "near": NEAR, "background": "white", "points": FIXED_SCALE, "pixels": PIXEL_SHARE},
-        "lpips": "AlexNet" if perceptual_distance() else NO_LPIPS,
+        "lpips": "AlexNet" if load_lpips() else NO_LPIPS,
     }
     return about(models, what)
