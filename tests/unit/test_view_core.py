@@ -15,22 +15,21 @@ import pytest
 
 import synthetic_scene
 from worldline.errors import InputError
-from worldline.outputs.view import open_viewer
-from worldline.outputs.view.downloads import export_file, file_name
-from worldline.outputs.view.layers.splats import covariances, transport_unit
-from worldline.outputs.view.logic.selection import kept_pixels
-from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
-from worldline.outputs.view.logic.viewpoint import (
+from worldline.outputs.facts.viewpoint import (
     Viewpoint,
     fov_to_contain,
     home,
     horizontal_fov,
-    look_at,
     orbit_up,
     quaternion,
     up_direction,
     vertical_fov,
 )
+from worldline.outputs.view import open_viewer
+from worldline.outputs.view.downloads import export_file, file_name
+from worldline.outputs.view.layers.splats import covariances, transport_unit
+from worldline.outputs.view.logic.selection import kept_pixels
+from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
 from worldline.outputs.view.panels.information import count_text, describe, plain
 from worldline.outputs.view.server import free_port, is_local, is_stranger
 from worldline.outputs.view.stage import Stage
@@ -172,7 +171,7 @@ def test_the_window_contains_the_photo() -> None:
 
 def test_a_viewpoint_looks_at_its_target_and_is_level() -> None:
     up = np.array([0.0, -1.0, 0.0])
-    pose = look_at(Viewpoint(np.array([1.0, -2.0, 3.0]), np.array([0.0, 0.5, 4.0]), up, 1.0))
+    pose = Viewpoint(np.array([1.0, -2.0, 3.0]), np.array([0.0, 0.5, 4.0]), up, 1.0).pose
     assert np.allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3)) and np.linalg.det(pose[:3, :3]) > 0
     toward = np.array([-1.0, 2.5, 1.0])
     assert np.allclose(pose[:3, 2], toward / np.linalg.norm(toward))

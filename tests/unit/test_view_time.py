@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 import moving_scene
 import synthetic_scene
 from worldline.errors import InputError
+from worldline.outputs.facts.trails import drawn_tracks, trail_range, trails_of
 from worldline.outputs.view.logic.boxes import arrow, box_at, object_text
 from worldline.outputs.view.logic.clock import MODES, Clock, is_shown, timeline_of
 from worldline.outputs.view.logic.coloring import ALL_COLORINGS, legend, sensor_color, useful_colorings, view_color
 from worldline.outputs.view.logic.selection import kept_pixels
 from worldline.outputs.view.logic.thinning import RESIDENT, count_parts, drawn_of, shown_parts, split, thinning
-from worldline.outputs.view.logic.trails import drawn_tracks, trail_range, trails_of
 from worldline.outputs.view.panels.compare import arrange, start_of
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import ViewState

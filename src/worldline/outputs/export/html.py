@@ -20,13 +20,13 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from worldline.errors import InputError
-from worldline.outputs.export.caption import caption
 from worldline.outputs.export.folder import OutputFolder
-from worldline.outputs.export.moments import Moments, moments_of_scene
 from worldline.outputs.export.web_pictures import atlas_of
 from worldline.outputs.export.web_points import Block, PackedPoints, pack_points, pack_within
-from worldline.outputs.view.logic.trails import trails_of
-from worldline.outputs.view.logic.viewpoint import home, look_at, up_direction
+from worldline.outputs.facts.caption import caption
+from worldline.outputs.facts.moments import Moments, moments_of_scene
+from worldline.outputs.facts.trails import trails_of
+from worldline.outputs.facts.viewpoint import home, up_direction
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera, MovingObject
 
@@ -173,7 +173,7 @@ def _home(scene: Scene, up: Float64[np.ndarray, "3"]) -> dict[str, Any]:
     focal = height / 2 / np.tan(place.fov / 2)
     k = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
     distance = float(np.linalg.norm(place.look_at - place.position))
-    return {"depth": _rounded(distance), **_pose(Camera(k, look_at(place), height, width))}
+    return {"depth": _rounded(distance), **_pose(Camera(k, place.pose, height, width))}
 
 
 def _sample(view: SceneView, most: int) -> Float32[np.ndarray, "n 3"]:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from worldline.outputs.export.caption import model_name, scale_of
 from worldline.outputs.export.folder import OutputFolder
-from worldline.outputs.export.moments import Moments
 from worldline.outputs.export.rrd_blueprint import blueprint
 from worldline.outputs.export.rrd_motion import Clock, log_objects, log_tracks
-from worldline.outputs.view.logic.viewpoint import up_direction
+from worldline.outputs.facts.caption import model_name, scale_of
+from worldline.outputs.facts.moments import Moments
+from worldline.outputs.facts.viewpoint import up_direction
 from worldline.scene import Scene, SceneView
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from worldline.outputs.export.rrd_motion import Clock
-from worldline.outputs.view.logic.viewpoint import home, up_direction
+from worldline.outputs.facts.viewpoint import home, up_direction
 from worldline.scene import Scene
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worldline.outputs.export.moments import moments_of_scene
-from worldline.outputs.view.logic.trails import trails_of
+from worldline.outputs.facts.moments import moments_of_scene
+from worldline.outputs.facts.trails import trails_of
 from worldline.scene import Scene
 
 if TYPE_CHECKING:

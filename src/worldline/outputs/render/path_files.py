@@ -11,9 +11,10 @@ from jaxtyping import Float64
 
 from worldline.errors import InputError
 from worldline.files import write_json
+from worldline.outputs.facts.viewpoint import look_at, up_direction
 from worldline.outputs.render.motion import CameraSpline
 from worldline.outputs.render.paths import CameraPath, PathOptions, fitted, frame_count
-from worldline.outputs.render.staging import lens, look_at, posed_views, up_direction
+from worldline.outputs.render.staging import lens, posed_views
 from worldline.scene import Scene
 from worldline.types import Camera
 
@@ -57,7 +58,7 @@ def read_path(file: Path, scene: Scene, options: PathOptions) -> CameraPath:
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{file} has no list of cameras.", _HELP)
     views = posed_views(scene)
-    up = up_direction([view.camera for view in views])
+    up = up_direction([view.camera.world_from_cam for view in views])
     common = lens(views, options.size, options.field)
     cameras, moments = [], []
     for number, entry in enumerate(entries):

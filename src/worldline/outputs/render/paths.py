@@ -10,8 +10,9 @@ from jaxtyping import Float, Float64
 from scipy.spatial.transform import Rotation
 
 from worldline.errors import InputError
+from worldline.outputs.facts.viewpoint import look_at
 from worldline.outputs.render.motion import CameraSpline, route, smoothed
-from worldline.outputs.render.staging import Stage, lens, look_at, posed_views, stage
+from worldline.outputs.render.staging import Stage, lens, posed_views, stage
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera
 

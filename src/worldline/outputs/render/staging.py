@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from worldline.errors import InputError
+from worldline.outputs.facts.viewpoint import up_direction
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera
 
 _SAMPLES = 20_000  # points that a scene's extent is measured on
-_PRIOR = 0.01  # weight of "up is the mean up of the photos" beside "the photos are level"
 _CONVERGENT = 0.5  # spread of what cameras look at, as a share of its distance, up to which it is one thing
 _FULL_CIRCLE = np.radians(130)  # largest gap between viewing directions around which a full circle still makes sense
 _FIELD = np.radians((35, 85))  # of the longer side: narrower loses the scene, wider distorts
@@ -54,7 +54,7 @@ def stage(scene: Scene) -> Stage:
     """
     views = posed_views(scene)
     cameras = [view.camera for view in views]
-    up = up_direction(cameras)
+    up = up_direction([camera.world_from_cam for camera in cameras])
     centers, forward = _centers(cameras), np.stack([camera.world_from_cam[:3, 2] for camera in cameras])
     points = _sample(views)
     if not len(points):
@@ -83,28 +83,6 @@ def stage(scene: Scene) -> Stage:
     )
 
 
-def up_direction(cameras: Sequence[Camera]) -> Float64[np.ndarray, "3"]:
-    """The direction that is up in the photos: photographers may look up or down, but hold their cameras level.
-
-    So it is as perpendicular as can be to the x axes of all cameras; where they leave it open (all look the same way),
-    it is the mean of the directions that are up in the photos.
-    """
-    right = np.stack([camera.world_from_cam[:3, 0] for camera in cameras])
-    mean = -np.mean([camera.world_from_cam[:3, 1] for camera in cameras], axis=0)
-    length = np.linalg.norm(mean)
-    if length < 1e-6:
-        return -cameras[0].world_from_cam[:3, 1]
-    mean = mean / length
-    up = mean
-    for _ in range(3):  # again without those that are far from level by the last estimate
-        tilt = np.abs(right @ up)
-        weight = 1 / (1 + (tilt / max(np.median(tilt), np.radians(3))) ** 2)
-        cost = (right.T * weight) @ right / weight.sum() + _PRIOR * (np.eye(3) - np.outer(mean, mean))
-        up = np.linalg.eigh(cost)[1][:, 0]
-        up = up if up @ mean >= 0 else -up
-    return up
-
-
 def lens(views: Sequence[SceneView], size: tuple[int, int], field: float | None = None) -> Float64[np.ndarray, "3 3"]:
     """Intrinsics for pictures of ``size`` (height, width) that show about as much as the photos did.
 
@@ -127,29 +105,6 @@ def lens(views: Sequence[SceneView], size: tuple[int, int], field: float | None 
         widest, narrowest = (0.5 * max(size) / np.tan(0.5 * angle) for angle in _FIELD[::-1])
         focal = float(np.clip(focal, widest, narrowest))
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
-
-
-def look_at(
-    eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
-) -> Float64[np.ndarray, "4 4"]:
-    """``world_from_cam`` of a level camera at ``eye`` whose optical axis passes through ``target``.
-
-    Raises:
-        InputError: ``eye`` is ``target``.
-    """
-    forward = np.asarray(target, np.float64) - eye
-    length = np.linalg.norm(forward)
-    if length < 1e-12:
-        raise InputError("A camera looks at the place where it stands.", "Give an eye and a target that differ.")
-    forward = forward / length
-    right = np.cross(forward, up)
-    if np.linalg.norm(right) < 1e-6:  # straight up or down: any side will do
-        right = np.cross(forward, np.roll(up, 1) + np.array([0.1, 0.2, 0.3]))
-    right = right / np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = eye
-    return pose
 
 
 def _centers(cameras: Sequence[Camera]) -> Float64[np.ndarray, "n 3"]:

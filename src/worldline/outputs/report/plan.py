@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from worldline.outputs.drawing import round_down
+from worldline.outputs.facts.viewpoint import up_direction
 from worldline.outputs.report.facts import Sample
-from worldline.outputs.view.logic.viewpoint import up_direction
 from worldline.scene import Scene, SceneView
 from worldline.types import MovingObject
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.outputs.view.logic.viewpoint import orbit_up
+from worldline.outputs.facts.viewpoint import orbit_up
 
 if TYPE_CHECKING:
     import viser

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
-from worldline.outputs.export.moments import moments_of_scene
+from worldline.outputs.facts.moments import moments_of_scene
+from worldline.outputs.facts.viewpoint import quaternion, up_direction
 from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
-from worldline.outputs.view.logic.viewpoint import quaternion, up_direction
 from worldline.scene import Scene
 
 FRAME_RATE = 24.0  # of videos without times

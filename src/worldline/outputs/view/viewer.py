@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64
 
+from worldline.outputs.facts.viewpoint import Viewpoint, fov_to_contain, home
 from worldline.outputs.view import parts, server
 from worldline.outputs.view.flight import fly
-from worldline.outputs.view.logic.viewpoint import Viewpoint, fov_to_contain, home, look_at
 from worldline.outputs.view.panels.compare import start_of
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
@@ -123,7 +123,7 @@ class Viewer:
     def fly_home(self, client: viser.ClientHandle) -> None:
         """Bring the camera of one tab back to where it started."""
         distance = float(np.linalg.norm(self.start.look_at - self.start.position))
-        fly(client, look_at(self.start), self.start.fov, up=self.up, look_distance=distance)
+        fly(client, self.start.pose, self.start.fov, up=self.up, look_distance=distance)
 
     def count_points(self, stage: Stage, drawn: int, total: int) -> None:
         """Layers of points say how many they draw, and how many there are to draw."""

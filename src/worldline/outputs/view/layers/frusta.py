@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from worldline.outputs.facts.viewpoint import quaternion, vertical_fov
 from worldline.outputs.view.logic.coloring import view_color
 from worldline.outputs.view.logic.selection import VIEW_FIELDS, shown_views
-from worldline.outputs.view.logic.viewpoint import quaternion, vertical_fov
 
 if TYPE_CHECKING:
     import viser

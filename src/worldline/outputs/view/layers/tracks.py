@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8, UInt32
 
+from worldline.outputs.facts.trails import Trails, trail_range, trails_of
 from worldline.outputs.view.logic.boxes import arrow, box_at, object_color, object_text
-from worldline.outputs.view.logic.trails import Trails, trail_range, trails_of
 
 if TYPE_CHECKING:
     import viser

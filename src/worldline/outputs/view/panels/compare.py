@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from worldline.outputs.view.logic.viewpoint import Viewpoint
+from worldline.outputs.facts.viewpoint import Viewpoint
 
 if TYPE_CHECKING:
     import viser

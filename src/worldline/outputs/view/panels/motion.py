@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worldline.outputs.facts.trails import drawn_tracks
 from worldline.outputs.view.logic.coloring import legend
-from worldline.outputs.view.logic.trails import drawn_tracks
 from worldline.outputs.view.panels.core import bind, on_value
 from worldline.scene.scene import MOTIONS
 

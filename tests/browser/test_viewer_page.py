@@ -12,7 +12,7 @@ from PIL import Image
 
 import synthetic_scene
 from browser_window import Window, changed_share, drawn_share
-from worldline.outputs.view.logic.viewpoint import quaternion, vertical_fov
+from worldline.outputs.facts.viewpoint import quaternion, vertical_fov
 from worldline.outputs.view.state import ViewState
 
 EVIL = "![x](https://example.com/a.png) <img src='https://example.com/b.png'> <script>throw 1</script>"

@@ -1,4 +1,4 @@
-"""Where the viewer's camera starts and how it turns: poses, up, fields of view. Plain numpy, OpenCV cameras."""
+"""Where a scene is seen from: poses, up, fields of view, a good start. Plain numpy, OpenCV cameras."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float, Float32, Float64
 
+from worldline.errors import InputError
 from worldline.types import Camera
 
-_PULL = 0.05  # how much the mean of the cameras' own up counts against "cameras are held level"
+_PRIOR = 0.01  # weight of "up is the mean up of the photos" beside "the photos are level"
 _HOME_FOV = np.deg2rad(60)
 _STEPS_BACK = (0.6, 0.4, 0.25, 0.1, 0.0)  # how far behind the first camera, times the distance of what it sees
 _RISE = 0.5  # and how far up, times the way back
@@ -27,6 +28,11 @@ class Viewpoint(NamedTuple):
     look_at: Float64[np.ndarray, "3"]
     up: Float64[np.ndarray, "3"]
     fov: float
+
+    @property
+    def pose(self) -> Float64[np.ndarray, "4 4"]:
+        """``world_from_cam``, held level with ``up``."""
+        return look_at(self.position, self.look_at, self.up)
 
 
 def quaternion(rotation: Float64[np.ndarray, "3 3"]) -> Float64[np.ndarray, "4"]:
@@ -65,30 +71,49 @@ def fov_to_contain(camera: Camera, aspect: float) -> float:
 
 
 def up_direction(poses: Sequence[Float64[np.ndarray, "4 4"]]) -> Float64[np.ndarray, "3"]:
-    """Up in the world of ``poses`` (world_from_cam), as a unit vector.
+    """Up in the world of ``poses`` (world_from_cam), a unit vector: photographers tilt cameras, but hold them level.
 
-    Photographers hold cameras level but tilt them: the sideways axes lie in the ground plane, the mean of the upward
-    axes breaks the tie where they do not span it. Minimises mean((u . x_i)^2) + pull |u - u_0|^2.
+    So it is as perpendicular as can be to the x axes of all cameras; where they leave it open (all look the same way),
+    it is the mean of the directions that are up in the photos.
     """
     if not len(poses):
         return np.array([0.0, -1.0, 0.0])
     rotations = np.stack([np.asarray(pose, np.float64)[:3, :3] for pose in poses])
-    mean = -rotations[:, :, 1].mean(axis=0)
-    if np.linalg.norm(mean) < 1e-3:  # upside down as often as not
-        mean = -rotations[0, :, 1]
-    mean /= np.linalg.norm(mean)
-    sideways = np.einsum("ni,nj->ij", rotations[:, :, 0], rotations[:, :, 0]) / len(rotations)
-    up = np.linalg.solve(sideways + _PULL * np.eye(3), _PULL * mean)
-    return up / np.linalg.norm(up)
+    right, mean = rotations[:, :, 0], -rotations[:, :, 1].mean(axis=0)
+    length = np.linalg.norm(mean)
+    if length < 1e-6:  # upside down as often as not
+        return -rotations[0, :, 1]
+    mean = mean / length
+    up = mean
+    for _ in range(3):  # again without those that are far from level by the last estimate
+        tilt = np.abs(right @ up)
+        weight = 1 / (1 + (tilt / max(np.median(tilt), np.radians(3))) ** 2)
+        cost = (right.T * weight) @ right / weight.sum() + _PRIOR * (np.eye(3) - np.outer(mean, mean))
+        up = np.linalg.eigh(cost)[1][:, 0]
+        up = up if up @ mean >= 0 else -up
+    return up
 
 
-def look_at(viewpoint: Viewpoint) -> Float64[np.ndarray, "4 4"]:
-    """The pose (OpenCV axes) of a viewpoint, held level with its ``up``."""
-    forward = _unit(viewpoint.look_at - viewpoint.position)
-    right = _unit(np.cross(forward, viewpoint.up))
+def look_at(
+    eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
+) -> Float64[np.ndarray, "4 4"]:
+    """``world_from_cam`` of a level camera at ``eye`` whose optical axis passes through ``target``.
+
+    Raises:
+        InputError: ``eye`` is ``target``.
+    """
+    forward = np.asarray(target, np.float64) - eye
+    length = np.linalg.norm(forward)
+    if length < 1e-12:
+        raise InputError("A camera looks at the place where it stands.", "Give an eye and a target that differ.")
+    forward = forward / length
+    right = np.cross(forward, up)
+    if np.linalg.norm(right) < 1e-6:  # straight up or down: any side will do
+        right = np.cross(forward, np.roll(up, 1) + np.array([0.1, 0.2, 0.3]))
+    right = right / np.linalg.norm(right)
     pose = np.eye(4)
     pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
-    pose[:3, 3] = viewpoint.position
+    pose[:3, 3] = eye
     return pose
 
 
