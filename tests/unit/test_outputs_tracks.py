@@ -15,7 +15,8 @@ from worldline.errors import InputError, OutputError
 from worldline.eval.video.readers.tapvid3d import read_clip
 from worldline.outputs import film_file, track_files
 from worldline.outputs.export.folder import OutputFolder
-from worldline.outputs.overlay import OverlayOptions, Painter, film_size, spread, write_overlay
+from worldline.outputs.facts.spread import spread
+from worldline.outputs.overlay import OverlayOptions, Painter, film_size, write_overlay
 from worldline.outputs.track_files import TrackRecord, write_tracks_csv, write_tracks_npz
 from worldline.scene.video.tracks import VideoTracks
 

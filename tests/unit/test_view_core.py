@@ -25,6 +25,7 @@ from worldline.outputs.facts.viewpoint import (
     up_direction,
     vertical_fov,
 )
+from worldline.outputs.report.facts import collect
 from worldline.outputs.view import open_viewer
 from worldline.outputs.view.downloads import export_file, file_name
 from worldline.outputs.view.layers.splats import covariances, transport_unit
@@ -34,6 +35,7 @@ from worldline.outputs.view.panels.information import count_text, describe, plai
 from worldline.outputs.view.server import free_port, is_local, is_stranger
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
+from worldline.scene.scene import SCALES
 from worldline.types import Camera
 
 
@@ -221,6 +223,14 @@ def test_texts_of_a_scene_neither_format_nor_load_anything() -> None:
     scene = replace(synthetic_scene.make_scene(), warnings=(bad,))
     text = describe(Stage(scene, "/a", "scene"))
     assert "http://example" not in text and "Apache" in text
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_panel_and_the_report_say_the_same_of_the_scale(scale: str) -> None:
+    scene = replace(synthetic_scene.make_scene(), scale=scale)
+    words = collect(scene, (0,)).scale
+    assert plain(words) in describe(Stage(scene, "/a", "scene"))
+    assert ("in metres" in words) == scene.metric
 
 
 def test_counts_are_stated() -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from worldline.errors import InputError
+from worldline.outputs.facts.spread import spread
 from worldline.outputs.film_file import FilmFile
 
 _FINER = 2  # lines are drawn so many times finer and then averaged
@@ -71,11 +72,6 @@ def write_overlay(
     if count != len(times):
         raise InputError(f"The video has {count} frames, its tracks {len(times)}.", "Give the frames of the tracks.")
     return film.codec
-
-
-def spread(count: int, most: int) -> Int64[np.ndarray, "m"]:
-    """At most so many of the numbers 0 … count - 1, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)) if count else np.arange(0)
 
 
 class Painter:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from worldline.outputs.overlay import spread, track_colors
+from worldline.outputs.facts.spread import spread
+from worldline.outputs.overlay import track_colors
 from worldline.scene import Scene
 
 TRACK_BUDGET = 1000  # tracks that are drawn at most

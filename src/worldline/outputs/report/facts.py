@@ -10,18 +10,13 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
 from worldline.outputs.drawing import Scale
+from worldline.outputs.facts.scales import scale_words
+from worldline.outputs.facts.spread import spread
 from worldline.scene import Scene, SceneView
 from worldline.weights.registry import MODELS
 
 BINS = 40  # of the histogram of confidence
 _SAMPLE = 1_500_000  # points that pictures and extents are made of
-_SCALES = {
-    "arbitrary": "arbitrary: lengths have no unit",
-    "model": "as the network predicts it: lengths are no metres",
-    "known-poses": "from given poses, in metres if they are",
-    "known-baseline": "from the known places of the cameras on their rig, in metres",
-    "depth": "from measured depth, in metres",
-}
 
 
 @dataclass(frozen=True)
@@ -95,12 +90,7 @@ def choose(scene: Scene, most: int) -> tuple[int, ...]:
         chosen = {times[row] for row in spread(len(times), most // len(sensors))}
         rows = [row for row, view in enumerate(scene.views) if view.timestamp in chosen]
         return tuple(rows[:most])
-    return tuple(spread(len(scene), most))
-
-
-def spread(count: int, most: int) -> list[int]:
-    """At most ``most`` of the numbers 0 … count - 1, evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
+    return tuple(spread(len(scene), most).tolist())
 
 
 def sample_points(scene: Scene, most: int = _SAMPLE) -> Sample:
@@ -131,7 +121,7 @@ def collect(scene: Scene, shown: Sequence[int]) -> Facts:
         statuses=statuses,
         points=points,
         unit="m" if scene.metric else "units",
-        scale=_SCALES[scene.scale],
+        scale=scale_words(scene),
         spread=_largest_distance(posed_centers(scene)),
         way=_way(scene),
         sensors=scene.sensors,

@@ -6,16 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from worldline.outputs.facts.scales import scale_words
+
 if TYPE_CHECKING:
     from worldline.outputs.view.stage import Stage
-
-_SCALES = {
-    "arbitrary": "arbitrary (lengths are ratios)",
-    "model": "the model's own",
-    "known-poses": "metres, from known poses",
-    "known-baseline": "metres, from a known baseline",
-    "depth": "metres, from depth",
-}
 
 
 def plain(text: object) -> str:
@@ -43,7 +37,7 @@ def describe(stage: Stage) -> str:
     """Model, licence, scale, counts and warnings of a scene, as Markdown."""
     scene, provenance = stage.scene, stage.scene.provenance
     rows = [("Model", provenance.model), ("Licence", provenance.license or "unknown")]
-    rows.append(("Scale", _SCALES.get(scene.scale, scene.scale)))
+    rows.append(("Scale", scale_words(scene)))
     rows.append(("Views", number(len(scene))))
     if len(scene.sensors) > 1:
         rows.append(("Sensors", ", ".join(scene.sensors)))
