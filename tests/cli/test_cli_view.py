@@ -112,9 +112,11 @@ def test_who_can_see_it_is_said(
     from worldline.cli.common import console
 
     monkeypatch.setenv("SSH_CONNECTION", "192.0.2.7 1 192.0.2.8 22")
-    viewer = SimpleNamespace(port=8080, url="http://127.0.0.1:8080")
+    far = None if host == "127.0.0.1" else "http://192.0.2.8:8080"
+    viewer = SimpleNamespace(port=8080, url="http://127.0.0.1:8080", network_url=far)
     verb._say_where(viewer, verb.View(scenes=(), host=host), console())
-    assert text in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert text in said and ("http://192.0.2.8:8080" in said) == (far is not None)
     assert not verb.has_display()  # the browser of the far machine is of no use
 
 

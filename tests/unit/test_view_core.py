@@ -1,13 +1,9 @@
-"""The viewer without a browser: state, thinning, camera mathematics, transport, who is answered."""
+"""The viewer without a browser: state, thinning, camera mathematics, transport."""
 
 from __future__ import annotations
 
 import io
-import socket
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +28,6 @@ from worldline.outputs.view.layers.splats import covariances, transport_unit
 from worldline.outputs.view.logic.selection import kept_pixels
 from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
 from worldline.outputs.view.panels.information import count_text, describe, plain
-from worldline.outputs.view.server import free_port, is_local, is_stranger
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
 from worldline.scene.scene import SCALES
@@ -247,84 +242,8 @@ def test_exports_are_one_file_each() -> None:
     assert file_name("///") == "scene"
 
 
-def test_a_busy_port_is_passed_over() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        busy = other.getsockname()[1]
-        assert busy < free_port("127.0.0.1", busy) < busy + 100
-    with pytest.raises(InputError, match="cannot listen"):
-        free_port("192.0.2.1", 8080)
-    with pytest.raises(InputError, match="no port 70000"):
-        free_port("127.0.0.1", 70000)
-
-
-def test_who_reaches_an_address() -> None:
-    assert is_local("127.0.0.1") and is_local("localhost") and is_local("::1")
-    assert not is_local("0.0.0.0") and not is_local("example.com") and not is_local("")
-
-
-@pytest.mark.parametrize(
-    ("host", "asked", "origin", "stranger"),
-    [
-        ("127.0.0.1", "127.0.0.1:8080", None, False),
-        ("127.0.0.1", "localhost:8080", "http://localhost:8080", False),
-        ("127.0.0.1", "[::1]:8080", "http://[::1]:8080", False),
-        ("127.0.0.1", "127.0.0.1:8080", "https://example.com", True),  # a page of theirs connects to us
-        ("127.0.0.1", "127.0.0.1:8080", "http://127.0.0.1:9000", True),  # so does another program's
-        ("127.0.0.1", "127.0.0.1:8080", "null", True),
-        ("127.0.0.1", "example.com:8080", "http://example.com:8080", True),  # a name that points here
-        ("127.0.0.1", None, None, True),
-        ("0.0.0.0", "workstation:8080", "http://workstation:8080", False),  # who asked for the network gets it
-        ("0.0.0.0", "workstation:8080", "https://example.com", True),
-    ],
-)
-def test_strangers(host: str, asked: str | None, origin: str | None, stranger: bool) -> None:
-    assert is_stranger(host, asked, origin) is stranger
-
-
 def test_no_scene_is_a_mistake() -> None:
     with pytest.raises(InputError, match="no scene"):
         open_viewer([])
     with pytest.raises(InputError, match="2 names"):
         open_viewer([synthetic_scene.make_scene()], names=["a", "b"])
-
-
-class TestServer:
-    """A running viewer, asked over HTTP."""
-
-    @pytest.fixture(scope="class")
-    @staticmethod
-    def url() -> Iterator[str]:
-        pytest.importorskip("viser")
-        viewer = open_viewer([synthetic_scene.make_scene()], port=0)
-        viewer.settle()
-        assert not viewer.failures
-        yield viewer.url
-        viewer.stop()
-        viewer.stop()  # twice is once
-
-    @staticmethod
-    def ask(url: str, **headers: str) -> int:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
-                return answer.status
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    def test_page_is_served_to_this_machine(self, url: str) -> None:
-        assert url.startswith("http://127.0.0.1:") and self.ask(url) == 200
-
-    def test_pages_of_others_are_refused(self, url: str) -> None:
-        assert self.ask(url, Host="example.com") == 403
-        upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-        key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-        assert self.ask(url, Origin="https://example.com", **upgrade, **key) == 403
-
-    def test_sharing_is_not_offered(self) -> None:
-        pytest.importorskip("viser")
-        viewer = open_viewer([synthetic_scene.make_scene()], port=0)
-        try:
-            assert viewer.server.request_share_url() is None and viewer.server._share_tunnel is None
-        finally:
-            viewer.stop()

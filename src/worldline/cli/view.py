@@ -90,6 +90,7 @@ def _say_where(viewer: Viewer, arguments: View, out: Console) -> None:
         out.print(f"port {arguments.port} is in use; taking {viewer.port}")
     out.print(f"viewer: {viewer.url}   (Ctrl-C ends it)")
     if not is_local(arguments.host):
+        out.print(f"from other machines: {viewer.network_url}")
         out.print(f"Everyone who can reach port {viewer.port} of this machine sees the scene and can download it.")
     elif "SSH_CONNECTION" in os.environ:
         forward = f"ssh -L {viewer.port}:127.0.0.1:{viewer.port}"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import http
-import io
 import ipaddress
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from worldline.errors import InputError, MissingExtraError
+from worldline.errors import InputError, MissingExtraError, WorldlineError
 
 if TYPE_CHECKING:
     import viser
 
 _PORTS_TRIED = 100
-_construction = threading.Lock()  # the guard is put in place by patching while a server starts
+_patching = threading.Lock()  # the guard and the silence are put in place by patching, one server at a time
 
 
 def start(host: str, port: int, label: str) -> viser.ViserServer:
@@ -27,14 +27,21 @@ def start(host: str, port: int, label: str) -> viser.ViserServer:
     Raises:
         MissingExtraError: viser is not installed.
         InputError: the host is not an address of this machine, or no port is free.
+        WorldlineError: the installed viser does not let itself be guarded; see :func:`_guarded`.
     """
     try:
         import viser
     except ImportError as error:
         raise MissingExtraError("The viewer", "view") from error
 
-    with _construction, _guarded(host), contextlib.redirect_stdout(io.StringIO()):
+    with _patching, _guarded(host) as guarded, _quiet():
         server = viser.ViserServer(host=host, port=free_port(host, port), label=label, verbose=False)
+    if not guarded.is_set():
+        stop(server)
+        raise WorldlineError(
+            f"Pages of other hosts could read the scene: viser {viser.__version__} serves in a way of its own.",
+            "Install a version that is known to work: pip install 'viser==1.1.1'",
+        )
     # viser can publish a server under share.viser.studio when a page asks for it; ours cannot be asked
     server.request_share_url = _refuse_to_share  # type: ignore[method-assign]
     return server
@@ -42,7 +49,7 @@ def start(host: str, port: int, label: str) -> viser.ViserServer:
 
 def stop(server: viser.ViserServer) -> None:
     """End the server and its threads, without viser's message about it."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _patching, _quiet():
         server.stop()
 
 
@@ -57,7 +64,10 @@ def free_port(host: str, port: int) -> int:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in range(port, min(port + _PORTS_TRIED, 65536)):
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if sys.platform == "win32":  # SO_REUSEADDR would let ports in use look free there
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+            else:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, candidate))
             except OSError as error:
@@ -81,32 +91,69 @@ def is_local(host: str) -> bool:
         return False
 
 
+def own_address(host: str) -> str:
+    """What other machines call ``host``: where it stands for all addresses of this machine, the one of its network.
+
+    The name of the machine where it has no network that leads anywhere.
+    """
+    if host not in ("0.0.0.0", "::", ""):
+        return host
+    # connecting a datagram socket sends nothing, but chooses the interface; the addresses are of documentation
+    family, outside = (socket.AF_INET6, "2001:db8::1") if host == "::" else (socket.AF_INET, "192.0.2.1")
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((outside, 9))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
 def _refuse_to_share(verbose: bool = True) -> None:
     del verbose
 
 
 @contextlib.contextmanager
-def _guarded(host: str) -> Iterator[None]:
+def _quiet() -> Iterator[None]:
+    """Nothing that viser prints meanwhile, from whichever thread, is shown; what others print is."""
+    import rich
+
+    original = rich.print
+
+    def unless_of_viser(*arguments: Any, **options: Any) -> None:
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] != "viser":
+            original(*arguments, **options)
+
+    rich.print = unless_of_viser
+    try:
+        yield
+    finally:
+        rich.print = original
+
+
+@contextlib.contextmanager
+def _guarded(host: str) -> Iterator[threading.Event]:
     """Servers that start meanwhile answer only pages that they served themselves.
 
     Any page that is open in the browser may connect to a local port, and viser answers whoever asks: a stranger's page
-    could read the scene. viser offers no hook for this, so its call of the web server is wrapped.
+    could read the scene. viser offers no hook for this, so its call of the web server is wrapped. The event
+    is set by that call: another version of viser must not start without the guard.
     """
     import websockets.asyncio.server as web
 
-    original = web.serve
+    original, guarded = web.serve, threading.Event()
 
-    def serve(*arguments: Any, process_request: Callable[..., Any], **options: Any) -> Any:
+    def serve(*arguments: Any, process_request: Callable[..., Any] | None = None, **options: Any) -> Any:
         def checked(connection: Any, request: Any) -> Any:
             if is_stranger(host, request.headers.get("Host"), request.headers.get("Origin")):
                 return connection.respond(http.HTTPStatus.FORBIDDEN, "Open the viewer's own address.\n")
-            return process_request(connection, request)
+            return None if process_request is None else process_request(connection, request)
 
+        guarded.set()
         return original(*arguments, process_request=checked, **options)
 
     web.serve = serve  # type: ignore[assignment,misc]
     try:
-        yield
+        yield guarded
     finally:
         web.serve = original  # type: ignore[misc]
 
@@ -114,7 +161,8 @@ def _guarded(host: str) -> Iterator[None]:
 def is_stranger(host: str, asked: str | None, origin: str | None) -> bool:
     """Whether a request comes from a page of another host, by its headers ``Host`` and ``Origin``.
 
-    A server of this machine only also refuses names that were made to point at it (DNS rebinding).
+    A server of this machine only also refuses names that were made to point at it (DNS rebinding). One that listens
+    on the network cannot: it does not know by which names it may be called.
     """
     name = urlsplit(f"//{asked or ''}").hostname or ""
     if is_local(host) and not is_local(name):

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from worldline.outputs.facts.viewpoint import Viewpoint, fov_to_contain, home
 from worldline.outputs.view import parts, server
-from worldline.outputs.view.flight import fly
+from worldline.outputs.view.flight import Flights
 from worldline.outputs.view.panels.compare import start_of
 from worldline.outputs.view.stage import Stage
 from worldline.outputs.view.state import Store, ViewState
@@ -50,6 +50,7 @@ class Viewer:
         self._wake = threading.Condition()
         self._busy = True
         self._closed = threading.Event()
+        self._flights = Flights()
         self.measuring = False  # clicks mean points: cameras take none
         self._errands: list[Callable[[], None]] = []
         self._stop_listeners: list[Callable[[], None]] = []
@@ -77,8 +78,14 @@ class Viewer:
     @property
     def url(self) -> str:
         """Where a browser on this machine finds it."""
-        name = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"http://[{name}]:{self.port}" if ":" in name else f"http://{name}:{self.port}"
+        return _url({"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(self.host, self.host), self.port)
+
+    @property
+    def network_url(self) -> str | None:
+        """Where browsers on other machines find it; None where it answers this machine only."""
+        if server.is_local(self.host):
+            return None
+        return _url(server.own_address(self.host), self.port)
 
     def stop(self) -> None:
         """End the server and its threads; may be called twice."""
@@ -112,7 +119,7 @@ class Viewer:
         """Bring the camera of one tab to the camera of a view; the window then shows all of its photo."""
         view = stage.scene.views[index]
         camera, depths = view.model_camera, view.depth[view.mask]
-        fly(
+        self._flights.fly(
             client,
             stage.to_world(camera.world_from_cam),
             fov_to_contain(camera, client.camera.aspect),
@@ -123,7 +130,7 @@ class Viewer:
     def fly_home(self, client: viser.ClientHandle) -> None:
         """Bring the camera of one tab back to where it started."""
         distance = float(np.linalg.norm(self.start.look_at - self.start.position))
-        fly(client, self.start.pose, self.start.fov, up=self.up, look_distance=distance)
+        self._flights.fly(client, self.start.pose, self.start.fov, up=self.up, look_distance=distance)
 
     def count_points(self, stage: Stage, drawn: int, total: int) -> None:
         """Layers of points say how many they draw, and how many there are to draw."""
@@ -234,3 +241,7 @@ class Viewer:
         except Exception as error:  # noqa: BLE001  one layer's fault must not freeze the others
             self.failures.append(error)
             _log.exception("the viewer could not draw %s", name)
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
