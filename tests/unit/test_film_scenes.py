@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -13,6 +14,8 @@ from PIL import Image
 
 from synthetic_scene import make_scene
 from worldline.errors import InputError, OutputError
+from worldline.outputs.render import rasterize
+from worldline.outputs.render import scene as scene_module
 from worldline.outputs.render.film import beside_photos, is_film, write_film, write_still
 from worldline.outputs.render.paths import PathOptions, make_path
 from worldline.outputs.render.picture import Picture
@@ -27,7 +30,7 @@ from worldline.outputs.render.scene import (
 )
 from worldline.pipeline.exact import exact_scene
 from worldline.scene import Scene
-from worldline.types import Gaussians
+from worldline.types import Camera, Gaussians
 from worldline.worlds.sampling import TEST_SEEDS, sample
 
 
@@ -148,6 +151,63 @@ def test_gaussians_are_drawn_where_there_are_some() -> None:
     assert (sure.color == points_).all()
 
 
+def one_gaussian(camera: Camera) -> tuple[Gaussians, list[torch.Tensor]]:
+    """A Gaussian far smaller than a pixel in the middle of a picture, and its tensors."""
+    pose = camera.world_from_cam
+    middle = (pose[:3, 3] + 2 * pose[:3, 2]).astype(np.float32)[None]
+    color, turn = np.float32([[0.2, 0.4, 0.6]]), np.float32([[1, 0, 0, 0]])
+    spot = Gaussians(middle, np.full((1, 3), 1e-5, np.float32), turn, np.float32([0.9]), color)
+    return spot, [torch.tensor(p) for p in (middle, spot.scales, turn, spot.opacities, color)]
+
+
+def test_the_models_gaussians_get_the_filter_that_they_were_trained_with() -> None:
+    camera = make_scene().views[0].model_camera
+    spot, tensors = one_gaussian(camera)
+    scene = dataclasses.replace(make_scene(), gaussians=spot)
+    places = [torch.tensor(part[None], dtype=torch.float32) for part in (camera.world_from_cam, camera.intrinsics)]
+    expected = rasterize(
+        *tensors, world_from_cam=places[0], intrinsics=places[1], size=(camera.height, camera.width), eps2d=0.1
+    )
+    drawn = next(iter(render_scene(scene, [camera])))
+    np.testing.assert_allclose(drawn.alpha, expected.alpha[0].numpy(), atol=1e-6)
+    for factor in (2, 4):  # the same ellipse, averaged over the area of pixels: 2 pi x variance x opacity
+        fine = next(iter(render_scene(scene, [camera], options=RenderOptions(supersample=factor))))
+        assert fine.alpha.sum() == pytest.approx(2 * np.pi * 0.1 * 0.9, rel=0.05)
+
+
+def test_long_films_keep_few_moments(video: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera, made = video.views[0].camera, []
+    plain = [SceneRenderer(video, RenderOptions()).draw(camera, time).color for time in video.times]
+    everything = SceneRenderer(video, RenderOptions()).draw(camera).color
+    monkeypatch.setattr(scene_module, "_KEPT", 2)
+    renderer = SceneRenderer(video, RenderOptions())
+    surfels_of = scene_module.surfels_of
+    monkeypatch.setattr(scene_module, "surfels_of", lambda view, *rest: made.append(view) or surfels_of(view, *rest))
+    drawn = [renderer.draw(camera, time).color for time in video.times for _ in range(2)]
+    assert all((a == plain[index // 2]).all() for index, a in enumerate(drawn))
+    assert len(renderer._moving) == 2 and len(made) <= len(video)  # none twice while the time passes
+    made.clear()
+    assert all((renderer.draw(camera).color == everything).all() for _ in range(3))
+    assert len(made) <= len(video)
+
+
+def test_threads_find_all_that_they_share_ready(video: Scene) -> None:
+    renderer = SceneRenderer(video, RenderOptions(kind="depth"), [view.camera for view in video.views])
+    renderer.prepare(video.times[0])
+    assert {"_still", "_least", "_depth_range"} <= vars(renderer).keys()
+    renderer.prepare(None)
+    assert "_all_moving" in vars(renderer)
+
+
+def test_confidence_is_read_only_where_it_matters(room: Scene) -> None:
+    renderer = SceneRenderer(room, RenderOptions(min_confidence=0.5))
+    del renderer._least
+    tracemalloc.start()
+    assert renderer._least == 0.5
+    assert tracemalloc.get_traced_memory()[1] < 4 * room.views[0].confidence.size
+    tracemalloc.stop()
+
+
 def test_the_least_confident_points_can_be_left_out() -> None:
     scene = make_scene(gaussians=False)
     counts = [len(SceneRenderer(scene, RenderOptions(confidence_percent=percent))) for percent in (0.0, 25.0, 75.0)]
@@ -163,6 +223,7 @@ def test_the_least_confident_points_can_be_left_out() -> None:
         ({"kind": "splats", "min_confidence": 2.0}, "no confidence"),
         ({"background": "blue-ish"}, "background"),
         ({"supersample": 0}, "supersampling"),
+        ({"supersample": 200}, "million pixels, which would take about"),
         ({"min_confidence": 1e9}, "no points"),
         ({"confidence_percent": 100.0}, "confidence percent"),
         ({"kind": "splats", "confidence_percent": 5.0}, "no confidence"),

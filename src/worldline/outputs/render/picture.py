@@ -17,6 +17,8 @@ from worldline.types import Camera
 
 BACKGROUNDS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 Background = str | float | Sequence[float]
+_PIXEL_BYTES = 70  # of memory that drawing takes, as measured
+MOST_PIXELS = 1 << 26  # of a picture before it is averaged: 8K, or 4K drawn twice as fine in both directions
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,28 @@ def background_color(background: Background) -> tuple[float, float, float]:
     raise InputError(
         f"There is no background {background!r}.", f"Choose {', '.join(BACKGROUNDS)} or a colour such as #20303f."
     )
+
+
+def check_pixels(size: tuple[int, int], supersample: int) -> None:
+    """Refuse a picture that is too large to be drawn, before any work.
+
+    Args:
+        size: height and width in pixels.
+        supersample: how many times finer it is drawn in both directions.
+
+    Raises:
+        InputError: supersampling below 1, or more than :data:`MOST_PIXELS` pixels with it.
+    """
+    if supersample < 1:
+        raise InputError(f"The supersampling is {supersample}.", "Give 1 or more.")
+    height, width = size
+    pixels = height * width * supersample**2
+    if pixels > MOST_PIXELS:
+        raise InputError(
+            f"A picture of {width}x{height} with supersampling {supersample} has {pixels / 1e6:,.0f} million pixels, "
+            f"which would take about {pixels * _PIXEL_BYTES / 1e9:,.0f} GB.",
+            f"Ask for at most {MOST_PIXELS / 1e6:.0f} million, with a smaller size or less supersampling.",
+        )
 
 
 def finer(camera: Camera, factor: int) -> Camera:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import torch
@@ -15,7 +16,15 @@ from jaxtyping import Bool
 from worldline.errors import InputError
 from worldline.outputs.export.splats import splats_of
 from worldline.outputs.render.paths import PathOptions, make_path
-from worldline.outputs.render.picture import Background, Layers, Picture, background_color, depth_colors, finer
+from worldline.outputs.render.picture import (
+    Background,
+    Layers,
+    Picture,
+    background_color,
+    check_pixels,
+    depth_colors,
+    finer,
+)
 from worldline.outputs.render.points import PointOptions, Surfels, draw_surfels
 from worldline.outputs.render.surfels import flying, surfels_of, thinned
 from worldline.scene import Scene, SceneView
@@ -27,6 +36,10 @@ _MOST = 6_000_000  # points of a scene that are drawn; of more, every second (th
 _MANY = 1_500_000  # points above which those are left out that several views saw alike
 _CANDIDATES = 8  # viewpoints of a full circle that a still chooses from
 _SMALL = 160  # pixels across of the pictures by which it chooses
+_FILTER = 0.1  # pixels² of the picture, added to the variances of the model's Gaussians, as where they were trained
+_STAND_IN_FILTER = 0.3  # the same for Gaussians in place of points: the usual value
+_KEPT = 32  # moments whose moving points are kept for the next picture: more than a film draws at once
+_DEPTH_SAMPLE = 20_000  # points by which the range of colours of depth is chosen
 
 
 @dataclass(frozen=True)
@@ -170,16 +183,17 @@ class SceneRenderer:
         self.scene, self.options = scene, options
         self.kind = resolve_kind(scene, options)
         self.background = background_color(options.background)
-        if options.supersample < 1:
-            raise InputError(f"The supersampling is {options.supersample}.", "Give 1 or more.")
+        for size in {(camera.height, camera.width) for camera in cameras} or {(1, 1)}:
+            check_pixels(size, options.supersample)
         if not 0 <= options.confidence_percent < 100:
             raise InputError(f"The confidence percent is {options.confidence_percent}.", "Give 0 to less than 100.")
         self.device = torch.device(_device(options.device))
         self._cameras = cameras
-        self._moving: dict[float, Surfels] = {}
+        self._moving: OrderedDict[float, Surfels] = OrderedDict()  # the moments drawn last
+        self._lock = Lock()
         if self.kind in ("points", "depth"):
             self._step = options.step or _thinning(scene)
-            if not len(self):
+            if not (len(self._still) or any(len(self._at(time)) for time in self._times(None))):
                 raise InputError(
                     "The scene has no points to draw.", "Ask for less confidence, or choose another scene."
                 )
@@ -204,9 +218,10 @@ class SceneRenderer:
         return self.kind in ("points", "depth") and self.device.type == "cpu"
 
     def prepare(self, moment: float | int | None) -> None:
-        """Do what several threads would otherwise do at once."""
-        for time in self._times(moment):
-            self._at(time)
+        """Do what several threads would otherwise do at once. What moves at one time is made when it is drawn."""
+        self._parts(moment)
+        if self.kind == "depth":
+            _ = self._depth_range
 
     def draw(self, camera: Camera, moment: float | int | None = None) -> Picture:
         """The scene as ``camera`` sees it; what moves as it is at ``moment``, or at all moments for None."""
@@ -220,8 +235,13 @@ class SceneRenderer:
         return picture
 
     def _points(self, camera: Camera, moment: float | int | None) -> Layers:
-        parts = [self._still, *(self._at(time) for time in self._times(moment))]
-        return draw_surfels(parts, camera, self.options.points)
+        return draw_surfels(self._parts(moment), camera, self.options.points)
+
+    def _parts(self, moment: float | int | None) -> list[Surfels]:
+        """The surfels of a picture."""
+        if moment is None:
+            return [self._still, self._all_moving]
+        return [self._still, *(self._at(time) for time in self._times(moment))]
 
     def _times(self, moment: float | int | None) -> tuple[float, ...]:
         if not any(view.dynamic is not None for view in self.scene.views):
@@ -233,12 +253,22 @@ class SceneRenderer:
         """Everything that is not known to move, and everything without a time."""
         return self._surfels([(view, view.mask & ~_moves(view)) for view in self.scene.views])
 
+    @cached_property
+    def _all_moving(self) -> Surfels:
+        """What moves, at all times at once."""
+        parts = [self._at(time) for time in self._times(None)]
+        return Surfels.join(parts) if parts else Surfels.none(self.device)
+
     def _at(self, time: float) -> Surfels:
-        """What moves, at one time."""
-        if time not in self._moving:
-            now = [view for view in self.scene.views if view.timestamp == time]
-            self._moving[time] = self._surfels([(view, view.mask & _moves(view)) for view in now])
-        return self._moving[time]
+        """What moves, at one time; of a long film only the last moments are kept."""
+        with self._lock:
+            if time not in self._moving:
+                now = [view for view in self.scene.views if view.timestamp == time]
+                self._moving[time] = self._surfels([(view, view.mask & _moves(view)) for view in now])
+            self._moving.move_to_end(time)
+            while len(self._moving) > _KEPT:
+                self._moving.popitem(last=False)
+            return self._moving[time]
 
     def _surfels(self, chosen: list[tuple[SceneView, Bool[np.ndarray, "height width"]]]) -> Surfels:
         parts = []
@@ -254,15 +284,20 @@ class SceneRenderer:
     def _least(self) -> float:
         """Confidence below which points are left out."""
         least, percent = self.options.min_confidence, self.options.confidence_percent
-        known = [view.confidence[view.mask] for view in self.scene.views if view.mask.any()]
-        below = float(np.percentile(np.concatenate(known), percent)) if percent and known else 0.0
+        if not percent:
+            return 0.0 if least is None else max(0.0, least)
+        known = [np.zeros(0, np.float32), *(view.confidence[view.mask] for view in self.scene.views)]
+        values = np.concatenate(known)
+        below = float(np.percentile(values, percent)) if len(values) else 0.0
         return below if least is None else max(below, least)
 
     @cached_property
     def _depth_range(self) -> tuple[float, float]:
         """Nearest and farthest depth that get a colour of their own, the same for all pictures of a film."""
-        surfels = Surfels.join([self._still, *(self._at(time) for time in self._times(None))])
-        points = surfels.points[:: max(1, len(surfels) // 20_000)].numpy(force=True)
+        count = sum(int(np.count_nonzero(view.mask)) for view in self.scene.views)
+        step = max(1, count // self._step**2 // _DEPTH_SAMPLE)
+        parts = (self._still, *(self._at(time) for time in self._times(None)))
+        points = np.concatenate([part.points[::step].numpy(force=True) for part in parts])
         seen = []
         for camera in self._cameras[:: max(1, len(self._cameras) // 16)]:
             pixels, depth = camera.project(points)
@@ -284,9 +319,10 @@ class SceneRenderer:
         def batch(values: np.ndarray) -> torch.Tensor:
             return torch.as_tensor(values, dtype=torch.float32, device=self.device)[None]
 
+        blur = _FILTER if self.kind == "gaussians" else _STAND_IN_FILTER
         found = rasterize(
             *self._cloud, world_from_cam=batch(camera.world_from_cam), intrinsics=batch(camera.intrinsics),
-            size=(camera.height, camera.width), background=0.0,
+            size=(camera.height, camera.width), background=0.0, eps2d=blur * self.options.supersample**2,
         )  # fmt: skip
         return Layers(found.color[0], found.depth[0], found.alpha[0])
 
