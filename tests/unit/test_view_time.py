@@ -217,6 +217,28 @@ def test_of_several_views_of_a_moment_the_one_that_sees_the_point_counts() -> No
     np.testing.assert_array_equal(trails.visible, [[True, True], [False, False]])
 
 
+def test_tracks_have_the_moments_of_the_timeline_where_some_views_have_no_time() -> None:
+    scene = moving_scene.make_scene()
+    photo = replace(scene.views[0], name="photo", timestamp=None)
+    tracks = scene.tracks
+    assert tracks is not None
+    nowhere = np.full((len(tracks.points), 1, 3), 77.0, np.float32)
+    mixed = replace(
+        scene,
+        views=(photo, *scene.views),
+        tracks=Tracks(
+            np.concatenate([nowhere, tracks.points], 1),
+            np.concatenate([tracks.pixels[:, :1], tracks.pixels], 1),
+            np.concatenate([tracks.visible[:, :1], tracks.visible], 1),
+        ),
+    )
+    stage, found, expected = stage_of(mixed), trails_of(mixed), trails_of(scene)
+    assert found is not None and expected is not None and stage.times == moving_scene.TIMES
+    np.testing.assert_array_equal(found.points, expected.points)  # one per tick of the timeline, none of the photo
+    single = trails_of(replace(mixed, views=tuple(replace(view, timestamp=3.0) for view in mixed.views)))
+    assert single is not None and single.points.shape[1] == 1
+
+
 def test_tracks_are_limited_and_say_so() -> None:
     scene = synthetic_scene.make_scene(gaussians=False)
     trails = trails_of(scene, most=2)
@@ -327,6 +349,8 @@ def test_views_keep_their_ids_while_a_stage_grows() -> None:
     stage.replace_views(replace(scene, views=scene.views[2:]), [2, 3, 4, 5, 6, 7])
     assert stage.times == moving_scene.TIMES[1:] and stage.pixels(1) is held
     np.testing.assert_array_equal(stage.moments, [0, 0, 1, 1, 2, 2])
+    assert stage.index_of(1) is None and stage.pixels_of(1) is None and stage.pixels_of(3) is held
+    assert [view.name for view in stage.views_at(2)] == ["front_11.5", "side_11.5"]
 
 
 def test_frames_of_a_video_without_times_are_moments() -> None:

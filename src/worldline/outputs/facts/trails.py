@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from worldline.outputs.facts.moments import moments_of_scene
 from worldline.outputs.facts.spread import spread
 from worldline.outputs.overlay import track_colors
 from worldline.scene import Scene
@@ -48,13 +49,13 @@ class Trails:
 def trails_of(scene: Scene, *, most: int = TRACK_BUDGET) -> Trails | None:
     """The tracks of a scene by its moments, evenly chosen where there are too many; None if it has none.
 
-    Of several views of one moment, a track is taken from one in which it is visible. Where the views have no times
-    every view counts as a moment of its own.
+    Moments are those of :func:`worldline.outputs.facts.moments.moments_of_scene`; a scene without any is one moment.
+    Of several views of one moment, a track is taken from one in which it is visible.
     """
     tracks = scene.tracks
     if tracks is None or not len(tracks.points) or not len(scene):
         return None
-    views_at = moments_of(scene)
+    views_at = _views_of_moments(scene)
     chosen = spread(len(tracks.points), drawn_tracks(scene, most))
     points, visible = tracks.points[chosen], tracks.visible[chosen]
     finite = np.isfinite(points).all(-1)
@@ -77,19 +78,19 @@ def drawn_tracks(scene: Scene, most: int) -> int:
     return min(most, len(scene.tracks.points), max(1, SEGMENT_BUDGET // max(1, moments)))
 
 
-def moments_of(scene: Scene) -> list[Int64[np.ndarray, "_"]]:
-    """The numbers of the views of each moment; one moment per view where a view has no time."""
-    if any(view.timestamp is None for view in scene.views):
-        return [np.array([number]) for number in range(len(scene))]
-    number = {time: index for index, time in enumerate(scene.times)}
-    of_view = np.array([number[view.timestamp] for view in scene.views if view.timestamp is not None])
-    return [np.flatnonzero(of_view == index) for index in range(len(number))]
-
-
 def trail_range(times: Sequence[float], now: int, seconds: float) -> range:
     """The moments whose pieces (each from the moment before) are the trail of the last ``seconds`` at ``now``."""
     since = int(np.searchsorted(np.asarray(times), times[now] - seconds - 1e-6))
     return range(max(1, since + 1), now + 1)
+
+
+def _views_of_moments(scene: Scene) -> list[Int64[np.ndarray, "_"]]:
+    """The numbers of the views of each moment."""
+    moments = moments_of_scene(scene)
+    if not moments.times:
+        return [np.arange(len(scene))]
+    of_view = np.array([-1 if moment is None else moment for moment in moments.of_view])
+    return [np.flatnonzero(of_view == moment) for moment in range(len(moments.times))]
 
 
 def _best(

@@ -78,7 +78,7 @@ def open_live(
         if give_up():
             return None
         time.sleep(interval)
-    feed = Feed(news.scene, Path(directory).name, host=host, port=port, most_moments=most_moments)
+    feed = Feed(news.scene, Path(directory).resolve().name, host=host, port=port, most_moments=most_moments)
     feed.say(news.message)
     watch = partial(_watch, follower, feed, interval, say, news.finished)
     threading.Thread(target=watch, name="worldline-live", daemon=True).start()

@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 from worldline.outputs.facts.moments import moments_of_scene
 from worldline.outputs.facts.viewpoint import quaternion, up_direction
 from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
-from worldline.scene import Scene
+from worldline.scene import Scene, SceneView
 
 FRAME_RATE = 24.0  # of videos without times
 _SAMPLE = 200_000  # pixels of the scene from which percentiles are estimated
+_DRIFT = 1.0  # percent by which a threshold may be off while the scene grows
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,9 +71,11 @@ class Stage:
         self.position = np.zeros(3) if position is None else np.asarray(position, np.float64)
         self.rotation = np.eye(3) if rotation is None else np.asarray(rotation, np.float64)
         self.ids = list(range(len(scene.views)))  # of the views; they keep theirs when others come or go
+        self._where = {number: number for number in self.ids}  # index of the view of an id
         self._pixels: dict[int, Pixels] = {}  # by the id of the view, the least recently used first
         self._cached_bytes = 0
         self._ticks: Int64[np.ndarray, "tick"] | None = None  # moment of each tick of the timeline
+        self._threshold = (0.0, -np.inf)  # the percentile asked for last, and its confidence
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -92,15 +95,34 @@ class Stage:
     def pixels(self, index: int) -> Pixels:
         """The valid pixels of view ``index``, shuffled by a fixed permutation; kept as long as the memory suffices."""
         with self._lock:
-            key = self.ids[index]
-            found = self._pixels.pop(key, None)
-            if found is None:
-                found = _read_pixels(self.scene, index)
-                self._cached_bytes += found.nbytes
-            self._pixels[key] = found  # the last in order is the newest
-            while self._cached_bytes > self.cache_bytes and len(self._pixels) > 1:
-                self._cached_bytes -= self._pixels.pop(next(iter(self._pixels))).nbytes
-            return found
+            return self._cached(index)
+
+    def pixels_of(self, number: int) -> Pixels | None:
+        """The pixels of the view with an id, the same at every call; None once it is gone. For any thread."""
+        with self._lock:
+            index = self._where.get(number)
+            return None if index is None else self._cached(index)
+
+    def index_of(self, number: int) -> int | None:
+        """Where the view with an id is now; None once it is gone."""
+        return self._where.get(number)
+
+    def views_at(self, moment: int) -> list[SceneView]:
+        """The views of a moment, an index into :attr:`times`. For any thread."""
+        with self._lock:
+            return [view for view, own in zip(self.scene.views, self.moments, strict=True) if own == moment]
+
+    def _cached(self, index: int) -> Pixels:
+        key = self.ids[index]
+        found = self._pixels.pop(key, None)
+        if found is None:
+            # by the id, not the index: rows that were sent stay right when the view is read again at another index
+            found = _read_pixels(self.scene.views[index], seed=key)
+            self._cached_bytes += found.nbytes
+        self._pixels[key] = found  # the last in order is the newest
+        while self._cached_bytes > self.cache_bytes and len(self._pixels) > 1:
+            self._cached_bytes -= self._pixels.pop(next(iter(self._pixels))).nbytes
+        return found
 
     def set_ticks(self, moments: Int64[np.ndarray, "tick"]) -> None:
         """Say which moment each tick of the viewer's timeline means; -1: before the first."""
@@ -123,8 +145,8 @@ class Stage:
         """
         with self._lock:
             self.scene, self.ids = scene, list(ids)
-            kept = set(ids)
-            self._pixels = {key: value for key, value in self._pixels.items() if key in kept}
+            self._where = {number: index for index, number in enumerate(self.ids)}
+            self._pixels = {key: value for key, value in self._pixels.items() if key in self._where}
             self._cached_bytes = sum(each.nbytes for each in self._pixels.values())
             for name in ("times", "moments", "sample", "confidences", "footprints", "overlaps"):
                 self.__dict__.pop(name, None)
@@ -205,10 +227,20 @@ class Stage:
         return up_direction([view.camera.world_from_cam for view in self.scene.views])
 
     def threshold(self, percentile: float) -> float:
-        """The confidence at a percentile in [0, 100]; -inf at 0, so that nothing is left out."""
-        if percentile <= 0 or not len(self.confidences):
+        """The confidence at a percentile in [0, 100]; -inf at 0, so that nothing is left out.
+
+        While views come and go the last answer is kept as long as it is within a percent of what was asked for:
+        another threshold means that all points are sent anew.
+        """
+        known = self.confidences
+        if percentile <= 0 or not len(known):
             return -np.inf
-        return float(np.quantile(self.confidences, min(percentile, 100.0) / 100))
+        asked, found = self._threshold
+        low, high = (100 * np.searchsorted(known, found, side) / len(known) for side in ("left", "right"))
+        if asked != percentile or not low - _DRIFT <= percentile <= high + _DRIFT:
+            found = float(np.quantile(known, min(percentile, 100.0) / 100))
+            self._threshold = (percentile, found)
+        return found
 
 
 class Sample(NamedTuple):
@@ -233,10 +265,9 @@ def _read_sample(scene: Scene) -> Sample:
     return Sample(points, confidence, depth, owners, step)
 
 
-def _read_pixels(scene: Scene, index: int) -> Pixels:
-    view = scene.views[index]
+def _read_pixels(view: SceneView, *, seed: int) -> Pixels:
     valid = np.flatnonzero(view.mask)
-    order = np.random.default_rng(index).permutation(valid).astype(np.int32)
+    order = np.random.default_rng(seed).permutation(valid).astype(np.int32)
 
     def take(array: np.ndarray, *shape: int) -> np.ndarray:
         return np.asarray(array).reshape(-1, *shape)[order]

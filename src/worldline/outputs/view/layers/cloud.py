@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64
 
 from worldline.outputs.view.logic.coloring import ALL_COLORINGS
 from worldline.outputs.view.logic.selection import PIXEL_FIELDS, VIEW_FIELDS, kept_pixels
@@ -22,6 +22,14 @@ _Key = tuple[int, int]  # id of the view, part of it
 _NAMES = ("still", "moving")
 
 
+class _Drawn(NamedTuple):
+    """What a tab sees of one part."""
+
+    number: int  # id of the view
+    rows: Int32[np.ndarray, "n"]  # of its pixels
+    radius: float
+
+
 class Cloud:
     """Draws the points. Clouds are sent again only when their points or colours change; hiding costs nothing."""
 
@@ -36,7 +44,7 @@ class Cloud:
         self._counts: dict[int, tuple[int, int]] = {}  # by the id of the view: pixels of its parts that pass
         self._choice: tuple[object, ...] = ()  # what they pass
         self._sizes = np.zeros(0)  # diameters of the points of each view
-        self._index: dict[int, int] = {}  # of the view of an id
+        self._drawn: tuple[_Drawn, ...] = ()  # replaced as a whole: other threads read it
 
     def refresh(self, state: ViewState, changed: frozenset[str]) -> None:
         """Draw the pixels that the state lets through, ``state.budget`` points at most.
@@ -58,31 +66,28 @@ class Cloud:
             self._send_ahead(~visible & (drawn > 0), drawn, state)
 
     def visible_points(self) -> list[tuple[Float32[np.ndarray, "n 3"], float]]:
-        """What is drawn now: points in the frame of the scene, and the radius as which they are drawn."""
-        return [
-            (
-                self.stage.pixels(self._index[key[0]]).points[self._rows[key]],
-                handle.point_size,  # viser's size of a point is the radius of its disc
-            )
-            for key, handle in tuple(self._handles.items())
-            if handle.visible
-        ]
+        """What is drawn now: points in the frame of the scene, and the radius as which they are drawn.
+
+        For any thread; views that are given up meanwhile are left out.
+        """
+        parts = [(self.stage.pixels_of(each.number), each) for each in self._drawn]
+        return [(pixels.points[each.rows], each.radius) for pixels, each in parts if pixels is not None]
 
     def _count(self, state: ViewState) -> None:
         """Count the pixels that pass, where the choice or the views have changed; none are put in order for that."""
-        choice = (state.confidence, state.depth, state.motion)
-        self._index = {number: index for index, number in enumerate(self.stage.ids)}
+        threshold = self.stage.threshold(state.confidence)  # of other views it may be another
+        choice = (threshold, state.depth, state.motion)
+        index_of = {number: index for index, number in enumerate(self.stage.ids)}
         if choice != self._choice:
             self._counts.clear()
         self._choice = choice
-        for key in [key for key in self._handles if key[0] not in self._index]:
+        for key in [key for key in self._handles if key[0] not in index_of]:
             self._handles.pop(key).remove()
             self._sent.pop(key)
             self._rows.pop(key)
-        missing = self._index.keys() - self._counts.keys()
-        threshold = self.stage.threshold(state.confidence) if missing else 0.0
-        for number in missing:
-            self._counts[number] = count_parts(self.stage, state, self._index[number], threshold)
+        self._counts = {number: count for number, count in self._counts.items() if number in index_of}
+        for number in index_of.keys() - self._counts.keys():
+            self._counts[number] = count_parts(self.stage, state, index_of[number], threshold)
 
     def _share(self, state: ViewState, counts: Int64[np.ndarray, "view 2"]) -> float:
         """How much of the points is drawn; the same at all moments."""
@@ -97,12 +102,18 @@ class Cloud:
         """Send what is missing of the parts that are shown, and hide all others."""
         for index, part in np.argwhere(shown).tolist():
             self._send(index, part, int(drawn[index, part]), state)
+        index_of = {number: index for index, number in enumerate(self.stage.ids)}
         with self.viewer.server.atomic():
-            for key, handle in self._handles.items():
-                index = self._index[key[0]]
+            for (number, part), handle in self._handles.items():
+                index = index_of[number]
                 if handle.point_size != self._sizes[index]:
                     handle.point_size = float(self._sizes[index])
-                handle.visible = bool(shown[index, key[1]])
+                handle.visible = bool(shown[index, part])
+        self._drawn = tuple(
+            _Drawn(key[0], self._rows[key], handle.point_size)  # viser's size of a point is the radius of its disc
+            for key, handle in self._handles.items()
+            if handle.visible
+        )
 
     def _send_ahead(
         self, hidden: Bool[np.ndarray, "view 2"], drawn: Int64[np.ndarray, "view 2"], state: ViewState

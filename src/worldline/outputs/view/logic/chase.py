@@ -106,8 +106,7 @@ class Chase:
         stage = self.viewer.stages[0]
         if state.moment is None or not stage.times:
             return []
-        now = stage.moment_at(state.moment)
-        return [view for view, moment in zip(stage.scene.views, stage.moments, strict=True) if moment == now]
+        return stage.views_at(stage.moment_at(state.moment))
 
 
 def _center(stage: Stage, views: Sequence[SceneView]) -> Float64[np.ndarray, "3"]:
