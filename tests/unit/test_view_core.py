@@ -11,6 +11,7 @@ import pytest
 
 import synthetic_scene
 from worldline.errors import InputError
+from worldline.outputs.drawing import PALETTES, Scale, paint
 from worldline.outputs.facts.viewpoint import (
     Viewpoint,
     fov_to_contain,
@@ -25,6 +26,8 @@ from worldline.outputs.report.facts import collect
 from worldline.outputs.view import open_viewer
 from worldline.outputs.view.downloads import export_file, file_name
 from worldline.outputs.view.layers.splats import covariances, transport_unit
+from worldline.outputs.view.logic.coloring import legend
+from worldline.outputs.view.logic.colors import COLORINGS, ramp
 from worldline.outputs.view.logic.selection import kept_pixels
 from worldline.outputs.view.logic.spacing import diameters, view_footprints, view_overlaps
 from worldline.outputs.view.panels.information import count_text, describe, plain
@@ -218,6 +221,26 @@ def test_texts_of_a_scene_neither_format_nor_load_anything() -> None:
     scene = replace(synthetic_scene.make_scene(), warnings=(bad,))
     text = describe(Stage(scene, "/a", "scene"))
     assert "http://example" not in text and "Apache" in text
+
+
+def test_depth_and_confidence_have_the_colours_of_the_reports(stage: Stage) -> None:
+    pixels, view = stage.pixels(0), stage.scene.views[0]
+    colors = COLORINGS["depth"](stage, 0)
+    expected = paint(view.depth, view.mask, Scale(*stage.depth_ends, log=True), "near")
+    assert np.array_equal(colors, expected.reshape(-1, 3)[pixels.index])
+    nearest, farthest = (colors[order].astype(int) for order in (pixels.depth.argmin(), pixels.depth.argmax()))
+    assert nearest[0] > farthest[0] and nearest[2] < farthest[2]  # red is near, blue is far
+    bar = legend("depth", stage)
+    assert bar.index("rgb(122,4,3)") < bar.index("rgb(48,18,59)")
+    near, far = (f"<span>{end:.3g} " for end in stage.depth_ends)
+    assert bar.index(near) < bar.index(far)
+    assert ramp(np.linspace(0, 1, 9)).tolist() == [list(color) for color in PALETTES["amount"]]
+
+
+def test_depth_of_nothing_has_colours_too(stage: Stage) -> None:
+    views = tuple(replace(view, mask=np.zeros_like(view.mask)) for view in stage.scene.views)
+    empty = Stage(replace(stage.scene, views=views, tracks=None), "/a", "empty")
+    assert len(COLORINGS["depth"](empty, 0)) == 0 and "depth" in legend("depth", empty)
 
 
 @pytest.mark.parametrize("scale", SCALES)

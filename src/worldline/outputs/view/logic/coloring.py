@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from worldline.outputs.view.logic.colors import COLORINGS, palette, ramp
+from worldline.outputs.view.logic.colors import COLORINGS, depth_scale, palette, ramp
 from worldline.outputs.view.stage import Stage
 
 MOVING_COLOR = (255, 96, 32)
@@ -85,7 +85,7 @@ def sensor_color(sensor: str | None, sensors: Sequence[str]) -> tuple[int, int, 
 def view_color(stage: Stage, index: int) -> tuple[int, int, int]:
     """The colour of a camera: of its sensor where there are several, else its own."""
     sensors = stage.scene.sensors
-    return sensor_color(stage.scene.views[index].sensor, sensors) if len(sensors) > 1 else palette(index)
+    return sensor_color(stage.scene.views[index].sensor, sensors) if len(sensors) > 1 else palette(stage.ids[index])
 
 
 def legend(coloring: str, stage: Stage) -> str:
@@ -94,8 +94,8 @@ def legend(coloring: str, stage: Stage) -> str:
         return _bar("least sure", "confidence", "surest")
     if coloring == "depth":
         unit = "m" if stage.scene.metric else "units"
-        near, far = stage.depth_ends
-        return _bar(f"{far:.3g} {unit}", "depth", f"{near:.3g} {unit}")
+        scale = depth_scale(stage)
+        return _bar(f"{scale.low:.3g} {unit}", "depth", f"{scale.high:.3g} {unit}", colors="near")
     if coloring == "time" and len(stage.times) > 1:
         length = f"{stage.times[-1] - stage.times[0]:.3g} s"
         return _bar("0 s", "time", length) if stage.timed else _bar("1", "frame", str(len(stage.times)))
@@ -116,9 +116,9 @@ def _plain(stage: Stage, index: int, color: tuple[int, int, int]) -> UInt8[np.nd
     return np.broadcast_to(np.array(color, np.uint8), (len(stage.pixels(index)), 3))
 
 
-def _bar(low: str, label: str, high: str) -> str:
-    """Ends and name of the ramp, from its dark end to its bright one."""
-    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in ramp(np.linspace(0, 1, 9)).tolist())
+def _bar(low: str, label: str, high: str, colors: str = "amount") -> str:
+    """Ends and name of a ramp, one of the palettes of pictures."""
+    stops = ", ".join(f"rgb({r},{g},{b})" for r, g, b in ramp(np.linspace(0, 1, 9), colors).tolist())
     ends = f"<span>{escape(low)}</span><span>{escape(label)}</span><span>{escape(high)}</span>"
     return (
         '<div style="font-size:0.75em;padding:0 0.8em 0.4em"><div style="height:0.7em;border-radius:0.2em;'

@@ -7,17 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from worldline.outputs.drawing import Scale, colorize
 from worldline.outputs.view.stage import Stage
 
-# colours at equal steps of the ramp from low to high, blue-green-yellow
-_RAMP = np.array([(68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)], np.float64)
 
-
-def ramp(values: Float[np.ndarray, "n"]) -> UInt8[np.ndarray, "n 3"]:
-    """Values in [0, 1] -> colours from dark blue to yellow."""
-    steps = np.linspace(0, 1, len(_RAMP))
-    channels = [np.interp(values, steps, _RAMP[:, channel]) for channel in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+def ramp(values: Float[np.ndarray, "n"], colors: str = "amount") -> UInt8[np.ndarray, "n 3"]:
+    """Values in [0, 1] -> colours of one of :data:`worldline.outputs.drawing.PALETTES`."""
+    return colorize(values[None], colors)[0]
 
 
 def palette(index: int) -> tuple[int, int, int]:
@@ -27,6 +23,12 @@ def palette(index: int) -> tuple[int, int, int]:
     hue = (0.58 + index * 0.61803398875) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75, 0.85)
     return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def depth_scale(stage: Stage) -> Scale:
+    """The depths at the two ends of the colours of depth; between them equal factors are equal steps, as in reports."""
+    near, far = stage.depth_ends
+    return Scale(max(near, 1e-6 * far), far, log=True)
 
 
 def _photo(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
@@ -39,12 +41,11 @@ def _confidence(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
 
 
 def _depth(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
-    near, far = stage.depth_ends
-    return ramp(1 - np.clip((stage.pixels(index).depth - near) / (far - near), 0, 1))
+    return ramp(depth_scale(stage).place(stage.pixels(index).depth), "near")
 
 
 def _view(stage: Stage, index: int) -> UInt8[np.ndarray, "n 3"]:
-    return np.broadcast_to(np.array(palette(index), np.uint8), (len(stage.pixels(index)), 3))
+    return np.broadcast_to(np.array(palette(stage.ids[index]), np.uint8), (len(stage.pixels(index)), 3))
 
 
 # name in the panel -> colours of the pixels of one view, in the order of Stage.pixels

@@ -67,13 +67,21 @@ class PointsPanel:
             if any(stage.scene.gaussians is not None for stage in viewer.stages):
                 self._add_switch(gui)
             confidence = gui.add_slider(
-                *("Hide least sure", 0, 99, 1, round(store.now.confidence)),
+                "Hide least sure",
+                min=0,
+                max=99,
+                step=1,
+                initial_value=round(store.now.confidence),
                 hint="Per cent of the pixels, of lowest confidence, that are left out",
             )
             self._add_depth(gui)
             size = gui.add_slider("Point size", 0.2, 4.0, 0.1, store.now.point_size, hint="1: surfaces are just closed")
             budget = gui.add_slider(
-                *("Budget (k)", 50, max(_MOST_BUDGET, store.now.budget) // 1000, 50, max(store.now.budget // 1000, 50)),
+                "Budget (k)",
+                min=50,
+                max=max(_MOST_BUDGET, store.now.budget) // 1000,
+                step=50,
+                initial_value=max(store.now.budget // 1000, 50),
                 hint="Thousands of points drawn at most, picked evenly; fewer are turned more smoothly",
             )
             coloring = gui.add_dropdown("Colour", useful_colorings(viewer.stages), initial_value=store.now.coloring)
@@ -113,11 +121,17 @@ class PointsPanel:
         step = float(f"{limit / _STEPS:.1g}")  # a round number
         last = max(round(limit / step), 1)
         control = gui.add_multi_slider(
-            *(label, 0.0, last * step, step, tuple(share * last * step for share in store.now.depth)),
+            label,
+            min=0.0,
+            max=last * step,
+            step=step,
+            initial_value=tuple(share * last * step for share in store.now.depth),
             hint="Distance from the camera that saw the point; at the right end there is no limit",
         )
         bind(
-            *(store, control, "depth"),
+            store,
+            control,
+            field="depth",
             to_state=lambda ends: tuple(round(end / step) / last for end in ends),
             to_control=lambda shares: tuple(round(share * last) * step for share in shares),
         )

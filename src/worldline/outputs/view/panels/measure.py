@@ -104,7 +104,9 @@ class MeasurePanel:
     def _mark(self, point: Float64[np.ndarray, "3"], radius: float) -> None:
         self._keep(
             self.viewer.server.scene.add_point_cloud(
-                *(self._name(), np.zeros((1, 3), np.float32), _COLOR),
+                self._name(),
+                points=np.zeros((1, 3), np.float32),
+                colors=_COLOR,
                 position=point,
                 point_size=radius,
                 point_shape="circle",
