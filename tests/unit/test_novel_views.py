@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 
 import synthetic_scene
 from worldline import worlds
@@ -22,6 +24,7 @@ from worldline.eval.novel.scenes import HeldOutScene, NovelSpec, get_scene, rend
 from worldline.eval.novel.splats import own_gaussians, pixel_scales, render, scale_of, splats, true_splats
 from worldline.eval.novel.suite import NovelSettings, evaluate_novel, novel_psnr, re_rendered, score_pictures
 from worldline.eval.sequences import GroundTruth
+from worldline.eval.worlds_truth import worlds_version
 from worldline.models.config import MVDust3rConfig
 from worldline.models.mvdust3r import MVDust3r
 from worldline.scene import Scene, SceneView
@@ -219,6 +222,68 @@ def test_scenes_are_kept_and_damaged_files_made_anew(
         assert np.array_equal(scene.truth.world_from_cam, room.truth.world_from_cam)
 
 
+def test_a_scene_that_was_kept_by_another_renderer_is_rendered_anew(
+    room: HeldOutScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[NovelSpec] = []
+    monkeypatch.setattr(novel_scenes, "render_scene", lambda spec: made.append(spec) or room)
+    for version, renderings in (("a", 1), ("b", 2), ("a", 2)):
+        monkeypatch.setattr(novel_scenes, "worlds_version", lambda version=version: version)
+        get_scene(SPEC, tmp_path)
+        assert len(made) == renderings
+
+
+def test_the_version_of_worlds_is_that_of_their_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = []
+    for text in ("a = 1", "a = 2", "a = 1"):
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        for name in ("__init__.py", "deep/walls.py"):
+            (tmp_path / name).write_text(text)
+        monkeypatch.setattr(worlds, "__file__", str(tmp_path / "__init__.py"))
+        worlds_version.cache_clear()
+        versions.append(worlds_version())
+    worlds_version.cache_clear()
+    assert versions[0] == versions[2] != versions[1]
+
+
+def test_a_file_of_another_shape_is_damaged_too(
+    room: HeldOutScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(novel_scenes, "render_scene", lambda spec: room)
+    get_scene(SPEC, tmp_path)
+    [path] = tmp_path.iterdir()
+    parts = load_file(path)
+    save_file(parts | {"world_from_cam": parts["world_from_cam"][:-1]}, path)  # one pose is missing
+    assert len(get_scene(SPEC, tmp_path).photos) == len(room.photos)
+    assert len(load_file(path)["world_from_cam"]) == len(room.photos)
+
+
+def test_of_photos_that_exist_those_are_held_out_that_the_others_see(relief: HeldOutScene) -> None:
+    truth = relief.truth
+    away = truth.cameras[1].world_from_cam.copy()
+    away[:3, :3] = away[:3, :3] @ np.diag([-1.0, 1.0, -1.0])  # looks the other way: nobody sees its points
+    points = truth.points.copy()
+    points[1, ..., 2] = -9.0
+    sample = SimpleNamespace(
+        images=relief.photos, points=points, depth=truth.depth, valid=truth.valid,
+        intrinsics=np.stack([camera.intrinsics for camera in truth.cameras]),
+        world_from_cam=np.stack([away if row == 1 else pose for row, pose in enumerate(truth.world_from_cam)]),
+    )  # fmt: skip
+    scene = novel_scenes.hold_out(sample, "some", 2)
+    assert scene is not None and (len(scene.photos), scene.inputs) == (5, 3)
+    assert np.array_equal(scene.photos[:2], relief.photos[:2])  # the first one, and the one that looks away
+    assert np.array_equal(scene.truth.points[:2], points[:2])
+    assert np.array_equal(np.sort(scene.photos.mean((1, 2, 3))), np.sort(relief.photos.mean((1, 2, 3))))
+    assert novel_scenes.hold_out(sample, "some", 4) is None  # no network reconstructs a single photo
+
+
+def test_what_is_farther_than_published_is_not_rendered(relief: HeldOutScene) -> None:
+    camera = Camera(np.array([[62.0, 0, 30.7], [0, 64.0, 32.4], [0, 0, 1]]), np.eye(4), SIZE, SIZE)
+    for depth, shown in ((99.0, True), (101.0, False)):
+        disc = splats(np.array([[0.0, 0.0, depth]]), np.zeros((1, 3), np.uint8), 10.0)
+        assert (render(disc, [camera]).alpha.max() > 0.5) == shown
+
+
 def test_the_held_out_photos_do_not_depend_on_how_many_are_shown(few_candidates: None) -> None:
     settings = NovelSettings(counts=(2, 3), size=16)
     scene = render_scene(settings.spec(worlds.TEST_SEEDS[0]))
@@ -262,6 +327,9 @@ def test_the_report_compares_scene_by_scene() -> None:
     few = NovelReport(about, trials[:3:2])
     assert pick_scenes(few) == {"best": "1", "worst": "0"}  # each scene once
     page = report.as_markdown()
+    assert "no recipe trains" not in page  # e.g. photos of a folder: a model may have seen them
+    report.about["first seed"] = 0
+    assert "on which no recipe trains" in report.as_markdown()
     assert "LPIPS: not installed" in page and "new minus the others" in page and "one factor per scene" in page
 
 

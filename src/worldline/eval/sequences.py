@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,12 @@ class GroundTruth:
     def world_from_cam(self) -> Float64[np.ndarray, "view 4 4"]:
         """True poses."""
         return np.stack([camera.world_from_cam for camera in self.cameras])
+
+    def choose(self, views: Iterable[int]) -> GroundTruth:
+        """Of the given views, in the given order."""
+        rows = list(views)
+        cameras = tuple(self.cameras[row] for row in rows)
+        return GroundTruth(self.points[rows], self.depth[rows], self.valid[rows], cameras)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from worldline import worlds
 from worldline.eval.sequences import GroundTruth
 from worldline.types import Camera
 
@@ -25,6 +29,18 @@ class PosedScene(Protocol):
     def intrinsics(self) -> Any: ...  # [V, 3, 3]
     @property
     def world_from_cam(self) -> Any: ...  # [V, 4, 4]
+
+
+@lru_cache(maxsize=1)
+def worlds_version() -> str:
+    """For names of files that keep rendered worlds: changes with every line of the code that makes and renders them.
+
+    Equal seeds give equal pixels within one version only, and a number kept by hand would be forgotten.
+    """
+    digest, root = hashlib.sha256(), Path(worlds.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 def truth_of(sample: PosedScene) -> GroundTruth:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from worldline.errors import InputError
+from worldline.eval.worlds_truth import worlds_version
 from worldline.files import make_folder, replacing_file, reporting
 from worldline.worlds import WorldSample, describe, render
 from worldline.worlds.truth import sample_tracks
@@ -215,9 +216,9 @@ class FilmStore:
         try:
             stored = load_file(self._path(spec))
             return Film(spec, **{name: stored[name] for name in _TENSORS})
-        except (OSError, SafetensorError, KeyError):
+        except (OSError, SafetensorError, KeyError, ValueError):
             return None
 
     def _path(self, spec: FilmSpec) -> Path:
         assert self.folder is not None
-        return self.folder / f"{spec.name}.safetensors"
+        return self.folder / f"{spec.name}-{worlds_version()}.safetensors"

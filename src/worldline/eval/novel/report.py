@@ -128,8 +128,10 @@ class NovelReport:
         about = self.about
         models = ", ".join(f"{label} (sha256 {str(info['sha256'])[:12]})" for label, info in about["models"].items())
         scenes = list(dict.fromkeys(trial.scene for trial in self.trials))
+        # of photos that someone else took nobody knows what a model has seen
+        split = " of the test split, on which no recipe trains" if "first seed" in about else ""
         return (
-            f"{about['suite'].capitalize()}: {len(scenes)} scenes, {scenes[0]} to {scenes[-1]}, never trained on; "
+            f"{about['suite'].capitalize()}: {len(scenes)} scenes, {scenes[0]} to {scenes[-1]}{split}; "
             f"{about['held out']} photos of {about['size']}x{about['size']} pixels held out per scene. "
             f"Models: {models or 'none'}. LPIPS: {about['lpips'].removeprefix('LPIPS: ')}. "
             f"PyTorch {about['versions']['torch']}."

@@ -16,7 +16,7 @@ from worldline import worlds
 from worldline.errors import NoPlaceError
 from worldline.eval.covisibility import sees
 from worldline.eval.sequences import GroundTruth
-from worldline.eval.worlds_truth import truth_of
+from worldline.eval.worlds_truth import PosedScene, truth_of, worlds_version
 from worldline.files import make_folder, replacing_file, reporting
 from worldline.types import Camera
 from worldline.worlds.world import World, choose_rows
@@ -109,6 +109,20 @@ def seen_by(truth: GroundTruth, view: int, others: Sequence[int]) -> Bool[np.nda
     return seen & truth.valid[view]
 
 
+def hold_out(sample: PosedScene, name: str, count: int = 1) -> HeldOutScene | None:
+    """Photos that exist already, those held out of which the others see most; None where fewer than two stay.
+
+    The first photo is always shown.
+    """
+    truth, views = truth_of(sample), range(len(sample.images))
+    if len(views) < count + 2:
+        return None
+    shares = [seen_by(truth, view, [other for other in views if other != view]).mean() for view in views[1:]]
+    best = sorted(int(view) + 1 for view in np.argsort(-np.array(shares), kind="stable")[:count])
+    rows = [*(view for view in views if view not in best), *best]
+    return HeldOutScene(name, np.asarray(sample.images)[rows], truth.choose(rows), count)
+
+
 @dataclass(frozen=True)
 class NovelSpec:
     """Which photos of which procedural world. Equal specs give equal pixels.
@@ -166,13 +180,13 @@ def _most_seen(world: World, spec: NovelSpec) -> Int64[np.ndarray, "k"]:
 
 
 def get_scene(spec: NovelSpec, cache: Path | None = None) -> HeldOutScene:
-    """The scene of a spec from a folder, or rendered now and kept there.
+    """The scene of a spec from a folder, or rendered now and kept there, for as long as worlds look as they do.
 
     Raises:
         NoPlaceError: see :func:`render_scene`.
         OutputError: the folder cannot be written.
     """
-    path = None if cache is None else cache / f"{spec.name}.safetensors"
+    path = None if cache is None else cache / f"{spec.name}-{worlds_version()}.safetensors"
     scene = None if path is None else _read(path, spec)
     if scene is not None:
         return scene
@@ -208,5 +222,5 @@ def _read(path: Path, spec: NovelSpec) -> HeldOutScene | None:
         return HeldOutScene(
             str(spec.seed), stored["photos"], GroundTruth(points, depth, depth > 0, cameras), spec.held_out
         )
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, KeyError, ValueError):
         return None

@@ -72,9 +72,5 @@ def read_scene(sequence: Sequence, frames: list[int], held_out: int, size: int) 
     shares = [seen_by(truth, view, shown).mean() for view in between]
     best = np.sort(np.argsort(-np.array(shares), kind="stable")[:held_out])
     rows = [*shown, *(between[place] for place in best)]
-    part = replace(
-        truth, points=truth.points[rows], depth=truth.depth[rows], valid=truth.valid[rows],
-        cameras=tuple(truth.cameras[row] for row in rows),
-    )  # fmt: skip
     name = f"{sequence.name} {' '.join(str(frames[row]) for row in rows)}"
-    return HeldOutScene(name, np.stack([views[row].image for row in rows]), part, len(best))
+    return HeldOutScene(name, np.stack([views[row].image for row in rows]), truth.choose(rows), len(best))

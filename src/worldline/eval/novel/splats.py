@@ -16,7 +16,7 @@ from worldline.types import Camera, Gaussians
 
 FIXED_SCALE = 2e-3  # of the mean distance: the published baseline's splats (opacity 1)
 PIXEL_SHARE = 0.5  # standard deviation of a splat that stands for a pixel, in pixels of the photo it came from
-EPS2D, NEAR, BACKGROUND = 0.1, 0.01, 1.0  # of the published renderer; white
+EPS2D, NEAR, FAR, BACKGROUND = 0.1, 0.01, 100.0, 1.0  # of the published renderer; white
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,7 @@ def render(gaussians: Gaussians, cameras: Sequence[Camera]) -> Pictures:
             size=(height, width),
             background=BACKGROUND,
             near=NEAR,
+            far=FAR,
             eps2d=EPS2D,
         )
     return Pictures(rendering.color.clamp(0, 1).numpy(), rendering.alpha.numpy())

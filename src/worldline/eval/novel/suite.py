@@ -20,7 +20,7 @@ from worldline.eval.novel.methods import NEAREST, Show, baselines_of, reconstruc
 from worldline.eval.novel.report import NovelReport, NovelTrial
 from worldline.eval.novel.scenes import Case, HeldOutScene, NovelSpec, get_scene
 from worldline.eval.novel.sequences import sequence_cases
-from worldline.eval.novel.splats import EPS2D, FIXED_SCALE, NEAR, PIXEL_SHARE, Pictures
+from worldline.eval.novel.splats import EPS2D, FAR, FIXED_SCALE, NEAR, PIXEL_SHARE, Pictures
 from worldline.eval.perceptual import NO_LPIPS, Perceptual, load_lpips
 from worldline.eval.suites import about
 from worldline.worlds.sampling import canonical_layout
@@ -220,7 +220,14 @@ def describe_run(models: Mapping[str, Reconstructor], settings: NovelSettings) -
         "views": list(settings.counts),
         "held out": settings.held_out,
         "size": settings.size,
-        "renderer": {"eps2d": EPS2D, "near": NEAR, "background": "white", "points": FIXED_SCALE, "pixels": PIXEL_SHARE},
+        "renderer": {
+            "eps2d": EPS2D,
+            "near": NEAR,
+            "far": FAR,
+            "background": "white",
+            "points": FIXED_SCALE,
+            "pixels": PIXEL_SHARE,
+        },
         "lpips": "AlexNet" if load_lpips() else NO_LPIPS,
     }
     return about(models, what)

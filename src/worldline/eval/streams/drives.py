@@ -14,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from worldline.errors import InputError
 from worldline.eval.motion import point_motion
 from worldline.eval.streams.lighting import LIGHTS, relit
+from worldline.eval.worlds_truth import worlds_version
 from worldline.files import make_folder, replacing_file, reporting
 from worldline.types import Camera, Rig
 from worldline.worlds import WorldSample, describe, render
@@ -179,9 +180,9 @@ class DriveStore:
         try:
             stored = load_file(self._path(spec))
             return StreamDrive(spec, **{name: stored[name] for name in _TENSORS})
-        except (OSError, SafetensorError, KeyError):
+        except (OSError, SafetensorError, KeyError, ValueError):
             return None
 
     def _path(self, spec: DriveSpec) -> Path:
         assert self.folder is not None
-        return self.folder / f"{spec.name}.safetensors"
+        return self.folder / f"{spec.name}-{worlds_version()}.safetensors"
