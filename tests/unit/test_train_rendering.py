@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,20 +13,28 @@ import torch
 from worldline import worlds
 from worldline.errors import InputError, MissingExtraError
 from worldline.eval import perceptual
+from worldline.eval.novel import splats
 from worldline.models.config import MVDust3rConfig
 from worldline.models.mvdust3r import MVDust3r
 from worldline.outputs.render import rasterize
+from worldline.train import objective as objective_module
 from worldline.train import rendering
 from worldline.train.batches import covered_views, draw_batch
-from worldline.train.build import build_model, learn_only
+from worldline.train.build import TrainedNetwork, build_model, learn_only
 from worldline.train.catalog import RECIPES
 from worldline.train.data import from_world
+from worldline.train.launch import need_losses
 from worldline.train.loop import train
 from worldline.train.losses import in_reference_frame
 from worldline.train.recipes import Stage, TrainRecipe
+from worldline.train.tasks import ViewTask
 from worldline.types import GaussianMaps, Pointmaps
 
 SIZE = 48
+HEADS = replace(
+    MVDust3rConfig.mini(), encoder_dim=32, encoder_depth=1, encoder_heads=2, decoder_dim=32, decoder_depth=1,
+    decoder_heads=2, gaussians=True, gaussian_dim=16,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +204,57 @@ def test_lpips_is_asked_for_by_name_where_it_is_missing(batch, monkeypatch):
         rendering.rendering_loss(exact_maps(batch), batch, perceptual_weight=1.0)
 
 
+def test_lpips_is_asked_for_before_any_data_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(perceptual, "_packages_are_here", lambda: False)
+    perceptual.need_lpips.cache_clear()
+    monkeypatch.setattr(ViewTask, "source", lambda task, recipe: pytest.fail("data were asked for"))
+    stage = Stage(1.0, 32, views=(2, 2), rendering_weight=1.0, render_views=1, perceptual_weight=1.0)
+    recipe = TrainRecipe(output=tmp_path / "run", config=HEADS, stages=(stage,), steps=1, scene_views=3)
+    with pytest.raises(MissingExtraError, match="LPIPS"):
+        train(recipe)
+    assert not recipe.output.exists()  # once it is installed the same command works
+    quiet = replace(recipe, stages=(replace(stage, perceptual_weight=0.0),))
+    need_losses(quiet, torch.device("cpu"))
+
+
+def test_lpips_is_loaded_once(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(perceptual, "_packages_are_here", lambda: True)
+    monkeypatch.setattr(perceptual, "load_lpips", lambda device: loaded.append(device) or (lambda a, b: a))
+    perceptual.need_lpips.cache_clear()
+    try:
+        assert perceptual.need_lpips("cpu") is perceptual.need_lpips("cpu")
+    finally:
+        perceptual.need_lpips.cache_clear()
+    assert loaded == ["cpu"]
+
+
+def test_what_is_rendered_is_whole_where_the_other_loss_is_thinned(batch, monkeypatch):
+    """Of two reference paths and every second pixel: the first path, all pixels."""
+    seen = []
+
+    def render(maps, *arguments, **options):
+        seen.append(maps)
+        return rendering.rendering_loss(maps, *arguments, **options)
+
+    monkeypatch.setattr(objective_module, "rendering_loss", render)
+    stage = Stage(1.0, SIZE, views=(3, 3), references=2, loss_stride=2, rendering_weight=1.0, render_views=2,
+                  render_size=16)  # fmt: skip
+    recipe = TrainRecipe(output=Path("unused"), config=HEADS, stages=(stage,), steps=1)
+    torch.manual_seed(0)
+    network = MVDust3r(HEADS).train()
+    module = TrainedNetwork(network)
+    objective_module.objective(module, network, batch, stage, recipe, lambda counts: counts, 1)
+    [maps] = seen
+    assert maps.points.shape == (1, 3, SIZE, SIZE, 3)
+    assert maps.confidence.shape == maps.points.shape[:-1] == maps.gaussians.scales.shape[:-1]
+
+
+def test_training_and_evaluation_render_alike():
+    for name in ("EPS2D", "NEAR", "FAR", "BACKGROUND"):
+        assert getattr(rendering, name) == getattr(splats, name), name
+
+
 def test_lpips_is_the_mean_over_all_targets(batch, monkeypatch):
     monkeypatch.setattr(rendering, "need_lpips", lambda device: lambda a, b: (a - b).abs().mean((1, 2, 3)))
     loss = rendering.rendering_loss(exact_maps(batch, opacity=0.0), batch, perceptual_weight=0.5)
@@ -202,14 +262,10 @@ def test_lpips_is_the_mean_over_all_targets(batch, monkeypatch):
 
 
 def test_heads_learn_in_the_loop_and_nothing_else_moves(tmp_path):
-    config = replace(
-        MVDust3rConfig.mini(), encoder_dim=32, encoder_depth=1, encoder_heads=2, decoder_dim=32, decoder_depth=1,
-        decoder_heads=2, gaussians=True, gaussian_dim=16,
-    )  # fmt: skip
     stage = Stage(1.0, 32, views=(2, 2), views_per_step=2, references=2, rendering_weight=1.0, render_views=1)
     recipe = TrainRecipe(
-        output=tmp_path / "run", scenes=1, scene_views=3, config=config, learn=("_gaussians.",), stages=(stage,),
-        steps=3, warmup_steps=0, learning_rate=1e-2, ema_decay=0.0, validation_scenes=1, validation_views=2, threads=1,
+        output=tmp_path / "run", scenes=1, scene_views=3, config=HEADS, learn=("_gaussians.",), stages=(stage,),
+        steps=3, warmup_steps=0, learning_rate=1e-2, ema_decay=0.0, validation_scenes=1, validation_views=3, threads=1,
         log_every_steps=1,
     )  # fmt: skip
     before = build_model(recipe).state_dict()
@@ -221,3 +277,11 @@ def test_heads_learn_in_the_loop_and_nothing_else_moves(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert all(line["rgb"] > 0 for line in lines if line["kind"] == "step")
     assert (folder / "config.json").is_file()
+    [validation] = [line for line in lines if line["kind"] == "validation"]
+    assert 0 < validation["novel_psnr"] < 40
+
+
+def test_points_alone_are_validated_without_pictures(scene, tmp_path):
+    network = MVDust3r(replace(HEADS, gaussians=False)).eval()
+    recipe = TrainRecipe(output=tmp_path, steps=1, stages=(Stage(1.0, SIZE),))
+    assert "novel_psnr" not in ViewTask().score(recipe, network, [scene.choose(range(3))])

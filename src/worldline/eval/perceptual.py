@@ -38,8 +38,9 @@ def load_lpips(device: torch.device | str = "cpu") -> Perceptual | None:
     return distance
 
 
+@lru_cache(maxsize=2)  # every training step asks; an error is not kept
 def need_lpips(device: torch.device | str = "cpu") -> Perceptual:
-    """As :func:`load_lpips`.
+    """As :func:`load_lpips`; looked for once.
 
     Raises:
         MissingExtraError: a package is missing.

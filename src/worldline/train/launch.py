@@ -62,6 +62,20 @@ def start_fabric(recipe: TrainRecipe) -> Fabric:
     return fabric
 
 
+def need_losses(recipe: TrainRecipe, device: torch.device) -> None:
+    """What the losses of a recipe need beyond the package, before any data are made: LPIPS, on the device.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+        WeightsError: its weights are not on this machine.
+    """
+    stages = [stage for stage in recipe.stages if stage.rendering_weight and stage.perceptual_weight]
+    if stages:
+        from worldline.eval.perceptual import need_lpips
+
+        need_lpips(device)
+
+
 def check_strategy(recipe: TrainRecipe, world: int) -> str:
     """``single``, ``ddp`` or ``fsdp`` for so many processes.
 

@@ -29,7 +29,7 @@ from worldline.files import make_folder, write_json
 from worldline.train.build import build_optimizer
 from worldline.train.export import averaged_model, export_model, model_card
 from worldline.train.feed import Feed, Request, first_request
-from worldline.train.launch import compile_blocks, largest, start_fabric, summed
+from worldline.train.launch import compile_blocks, largest, need_losses, start_fabric, summed
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.records import Records
 from worldline.train.schedule import Progress, Timer, learning_rate, share_done
@@ -51,7 +51,8 @@ def train(recipe: TrainRecipe, resume: bool = False) -> Path:
     Raises:
         InputError: the folder holds a run already and ``resume`` was not asked for, or the other way round; the data
             cannot be used.
-        MissingExtraError: Lightning or tensorboard is not installed.
+        MissingExtraError: Lightning, tensorboard, or LPIPS for a recipe that learns by it, is not installed.
+        WeightsError: the starting weights, or those of LPIPS, are not on this machine.
         WorldlineError: loss or gradients stayed not finite.
     """
     check_folder(recipe, resume)
@@ -124,6 +125,7 @@ class Run:
             torch.set_num_threads(recipe.threads)
         self.fabric = start_fabric(recipe)
         self.first = self.fabric.is_global_zero
+        need_losses(recipe, self.fabric.device)
         self.source = self.task.source(recipe)
         self.network = self.task.build(recipe).to(self.fabric.device)
         if recipe.compile:

@@ -40,10 +40,10 @@ def objective(
     views = batch.images.shape[1]
     paths = min(stage.references, views)
     maps, queries, keys = module(batch.images, paths, stage.matching_weight > 0)
-    points, confidence = maps[:2]
+    points, whole_confidence = maps[:2]  # of every path, view and pixel
     seen = _Thinning(stage.loss_stride, step)
     predicted, confidence = (
-        losses.rows_of_paths(part.float()) for part in (seen.points(points), seen.maps(confidence))
+        losses.rows_of_paths(part.float()) for part in (seen.points(points), seen.maps(whole_confidence))
     )
     target, valid = losses.rows_of_targets(
         seen.points(batch.points), seen.maps(batch.valid), batch.world_from_cam, paths
@@ -57,7 +57,8 @@ def objective(
         matching, hits = matching_loss(network, record, batch.matches, paths, grid, summed)
         loss = loss + stage.matching_weight * matching
     if stage.rendering_weight:
-        first = Pointmaps(points[:, 0], confidence, GaussianMaps(*(part[:, 0].float() for part in maps[2:])))
+        drawn = GaussianMaps(*(part[:, 0].float() for part in maps[2:]))
+        first = Pointmaps(points[:, 0], whole_confidence[:, 0], drawn)
         rendered = rendering_loss(
             first, batch, size=stage.render_size, perceptual_weight=stage.perceptual_weight, summed=summed
         )

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from worldline.train.sources import Source
 
 
+_NOVEL_SCENES = 4  # of the validation scenes in which a photo is held out
+
+
 class Figures(NamedTuple):
     """Numbers of one batch. Those of all devices add up to those of the whole batch."""
 
@@ -200,10 +203,18 @@ class ViewTask:
         return objective(module, network, batch, stage, recipe, summed, devices, step)  # type: ignore[arg-type]
 
     def score(self, recipe: TrainRecipe, network: nn.Module, data: list[Any]) -> dict[str, float]:
-        """See :class:`Task`."""
+        """See :class:`Task`; of a recipe that renders also the PSNR of a held-out photo in a few of the scenes."""
         from worldline.eval.suites import score_network
 
-        return score_network(network, data)
+        scores = score_network(network, data)
+        if any(stage.rendering_weight for stage in recipe.stages):
+            from worldline.eval.novel.scenes import hold_out
+            from worldline.eval.novel.suite import novel_psnr
+
+            found = [hold_out(scene, f"validation {number}") for number, scene in enumerate(data[:_NOVEL_SCENES])]
+            if scenes := [scene for scene in found if scene is not None]:
+                scores["novel_psnr"] = novel_psnr(network, scenes)["psnr"]
+        return scores
 
     def flops(self, recipe: TrainRecipe, request: Request) -> int:
         """See :class:`Task`."""
