@@ -12,6 +12,7 @@ from PIL import Image
 
 from worldline.cli import main
 from worldline.pipeline.exact import exact_scene
+from worldline.scene import Scene
 from worldline.worlds.sampling import TEST_SEEDS, sample
 
 
@@ -91,6 +92,13 @@ def test_the_time_passes_while_the_camera_stands(saved: Path, tmp_path: Path) ->
         (("-o", "a.mp4", "--path", "loop"), "no path 'loop'"),
         (("-o", "a.mp4", "--size", "0x5"), "--size 0x5"),
         (("-o", "a.mp4", "--size", "wide"), "--size wide"),
+        (("-o", "a.mp4", "--size", "16384x16384"), "about 19 GB"),
+        (("-o", "a.mp4", "--still", "b.png", "--size", "8192x4096"), "with supersampling 2"),
+        (("-o", "a.mp4", "--supersample", "0"), "supersampling is 0"),
+        (("--save-path", "path.json", "--supersample", "0"), "supersampling is 0"),
+        (("-o", "a.mp4", "--elevation", "95"), "elevation is 95"),
+        (("-o", "a.mp4", "--arc", "-30"), "arc is -30"),
+        (("-o", "a.mp4", "--arc", "400"), "arc is 400"),
         (("-o", "a.mp4", "--kind", "mesh"), "no kind 'mesh'"),
         (("-o", "a.mp4", "--kind", "gaussians"), "no Gaussians"),
         (("-o", "a.mp4", "--background", "sky"), "no background"),
@@ -115,6 +123,16 @@ def test_mistakes_are_named_before_the_work(
     answer = capsys.readouterr().err
     assert says in answer and len(answer.strip().splitlines()) == 2
     assert not list(tmp_path.iterdir())
+
+
+def test_scenes_are_not_read_into_memory_at_once(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    asked, load = [], Scene.load
+    monkeypatch.setattr(Scene, "load", lambda folder, **how: asked.append(how) or load(folder, **how))
+    assert run(saved, "--size", "32x18", "-o", tmp_path / "a.png", "--quiet") == 0
+    assert main(["export", str(saved), "--to", "ply,glb,npz,html,colmap", "-o", str(tmp_path / "files")]) == 0
+    assert asked == [{"lazy": True}] * 2
 
 
 def test_a_folder_without_a_scene_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

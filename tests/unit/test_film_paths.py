@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from worldline.outputs.facts.viewpoint import look_at, up_direction
 from worldline.outputs.render.motion import CameraSpline, pose_steps, route, smoothed
 from worldline.outputs.render.path_files import read_path, write_path
 from worldline.outputs.render.paths import PATHS, PathOptions, fitted, make_path, played
-from worldline.outputs.render.staging import lens, stage
+from worldline.outputs.render.surroundings import _SAMPLES, _sample, lens, surroundings_of
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera, ImageTransform
 
@@ -73,16 +74,16 @@ def centers(cameras: tuple[Camera, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize("scene", [ring(12), ring(8, inward=False), ring(6, span=0.8)], ids=["thing", "room", "side"])
 def test_an_orbit_is_closed_level_even_and_aimed_at_the_centre(scene: Scene) -> None:
-    path, staged = make_path("orbit", scene, SMALL), stage(scene)
+    path, place = make_path("orbit", scene, SMALL), surroundings_of(scene)
     places = centers(path.cameras)
-    height = (places - staged.center) @ staged.up
+    height = (places - place.center) @ place.up
     np.testing.assert_allclose(height, height[0], atol=1e-9)
-    distance = np.linalg.norm(places - staged.center, axis=1)
+    distance = np.linalg.norm(places - place.center, axis=1)
     np.testing.assert_allclose(distance, distance[0])
     for camera in path.cameras:
-        assert abs(camera.world_from_cam[:3, 0] @ staged.up) < 1e-9  # no roll
-        assert camera.world_from_cam[:3, 1] @ staged.up < 0  # not upside down
-        pixel, depth = camera.project(staged.center)
+        assert abs(camera.world_from_cam[:3, 0] @ place.up) < 1e-9  # no roll
+        assert camera.world_from_cam[:3, 1] @ place.up < 0  # not upside down
+        pixel, depth = camera.project(place.center)
         np.testing.assert_allclose(pixel, (79.5, 44.5), atol=1e-6)
         assert depth > 0 and (camera.height, camera.width) == (90, 160)
     steps = np.linalg.norm(np.diff(places, axis=0, append=places[:1]), axis=1)
@@ -105,14 +106,42 @@ def test_the_knobs_of_an_orbit() -> None:
     scene = ring(12)
     usual = make_path("orbit", scene, SMALL)
     farther = make_path("orbit", scene, dataclasses.replace(SMALL, distance=2.0, elevation=45.0, arc=60.0))
-    staged = stage(scene)
-    apart = [centers(path.cameras) - staged.center for path in (usual, farther)]
+    place = surroundings_of(scene)
+    apart = [centers(path.cameras) - place.center for path in (usual, farther)]
     assert np.linalg.norm(apart[1], axis=1) == pytest.approx(2 * np.linalg.norm(apart[0], axis=1))
-    np.testing.assert_allclose(apart[1] @ staged.up, np.linalg.norm(apart[1], axis=1) * np.sin(np.pi / 4), atol=1e-6)
+    np.testing.assert_allclose(apart[1] @ place.up, np.linalg.norm(apart[1], axis=1) * np.sin(np.pi / 4), atol=1e-6)
     angles = np.unwrap(np.arctan2(apart[1][:, 1], apart[1][:, 0]))
     assert np.degrees(np.ptp(angles)) == pytest.approx(60, abs=0.5)
     wide = make_path("orbit", scene, dataclasses.replace(SMALL, field=90.0)).cameras[0]
     assert wide.intrinsics[0, 0] == pytest.approx(80)
+
+
+@pytest.mark.parametrize("elevation", [90.0, -90.0])
+def test_an_orbit_may_look_straight_down_or_up_and_still_turns(elevation: float) -> None:
+    scene = ring(12)
+    cameras = make_path("orbit", scene, dataclasses.replace(SMALL, elevation=elevation)).cameras
+    place = surroundings_of(scene)
+    assert all(abs(camera.world_from_cam[:3, 2] @ place.up) > 0.9999 for camera in cameras)
+    half = len(cameras) // 2
+    assert cameras[0].world_from_cam[:3, 0] @ cameras[half].world_from_cam[:3, 0] < -0.9
+
+
+@pytest.mark.parametrize("wrong", [{"elevation": 90.5}, {"elevation": np.nan}, {"arc": -1.0}, {"arc": 361.0}])
+def test_angles_that_make_no_orbit_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="degrees"):
+        make_path("orbit", ring(6), dataclasses.replace(SMALL, **wrong))
+
+
+def test_of_long_scenes_few_points_are_held_at_once() -> None:
+    view, count = ring(6).views[0], 1000
+    tracemalloc.start()
+    sample = _sample((view,) * count)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    total = count * int(view.mask.sum())
+    assert _SAMPLES <= len(sample) <= 1.2 * _SAMPLES
+    assert peak < 0.5 * total * 12  # three floats for each
+    assert np.isin(sample, view.points).all()
 
 
 def test_up_is_found_although_cameras_look_down_or_one_is_tilted() -> None:

@@ -33,7 +33,7 @@ def run(argv: list[str]) -> int:
     if not formats:
         raise InputError("No format was named.", f"Choose from: {', '.join(FORMATS)}.")
     check_formats(formats)
-    scene = Scene.load(arguments.scene)
+    scene = Scene.load(arguments.scene, lazy=True)
     out = console()
     for name, path in scene.export(arguments.out or arguments.scene, formats).items():
         out.print(f"{name}: {path}")

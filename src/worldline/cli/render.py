@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from worldline.scene import Scene
 
 _SIZE = "960x540"
+_OF_FILMS, _OF_STILLS = 1, 2  # supersampling by default
 _LONGEST = 960  # pixels, of pictures that have the shape of the photos
 
 
@@ -69,9 +70,9 @@ class Render:
     field: float | None = None
     """Field of view of the longer side in degrees; by default about that of the photos."""
     arc: float | None = None
-    """orbit: degrees from end to end; 360 is a full circle."""
+    """orbit: degrees from end to end, 0 to 360; 360 is a full circle, 0 stands still."""
     elevation: float | None = None
-    """orbit: degrees above what is looked at."""
+    """orbit: degrees above what is looked at, -90 to 90."""
     distance: float = 1.0
     """orbit: factor on the distance."""
     smoothing: float = 1.0
@@ -99,7 +100,7 @@ def execute(arguments: Render) -> int:
     from worldline.outputs.render.path_files import write_path
 
     film, still = _targets(arguments)
-    scene = _loaded(arguments)
+    scene = _loaded(arguments, film, still)
     out = console(quiet=arguments.quiet)
     path = _path(arguments, scene) if film is not None or arguments.save_path is not None else None
     if path is not None and arguments.save_path is not None:
@@ -128,11 +129,11 @@ def _targets(arguments: Render) -> tuple[Path | None, Path | None]:
     return film, still
 
 
-def _loaded(arguments: Render) -> Scene:
+def _loaded(arguments: Render, film: Path | None, still: Path | None) -> Scene:
     """The scene, after what can be wrong without it."""
     from worldline.errors import InputError
     from worldline.outputs.render.paths import PATHS
-    from worldline.outputs.render.picture import background_color
+    from worldline.outputs.render.picture import background_color, check_pixels
     from worldline.outputs.render.scene import KINDS
     from worldline.scene import Scene
 
@@ -141,13 +142,14 @@ def _loaded(arguments: Render) -> Scene:
         raise InputError(f"There is no kind {arguments.kind!r} of rendering.", f"Choose one of {', '.join(KINDS)}.")
     if arguments.path not in PATHS:
         raise InputError(f"There is no path {arguments.path!r}.", f"Choose one of {', '.join(PATHS)}.")
-    if arguments.size is not None:
-        _parse_size(arguments.size)
+    for file, supersample in ((film, _OF_FILMS), (still, _OF_STILLS)):
+        if file is not None or arguments.supersample is not None:
+            check_pixels(_parse_size(arguments.size or _SIZE), _supersample(arguments, supersample))
     if arguments.side_by_side and (arguments.path != "cameras" or arguments.path_file is not None):
         raise InputError("Photos stand only beside pictures from their own cameras.", "Add --path cameras.")
     if arguments.time and arguments.moment is not None:
         raise InputError("--time lets the time pass, --moment holds it.", "Give one of them.")
-    return Scene.load(arguments.scene)
+    return Scene.load(arguments.scene, lazy=True)
 
 
 def _options(arguments: Render, scene: Scene) -> PathOptions:
@@ -189,7 +191,7 @@ def _film(arguments: Render, scene: Scene, path: CameraPath, file: Path, out: Co
     elif path.seconds and (path.views is not None or arguments.path_file is not None):
         fps = len(path) / path.seconds
     started = time.perf_counter()
-    pictures = render_scene(scene, path.cameras, moment=moments, options=_render_options(arguments, 1))
+    pictures = render_scene(scene, path.cameras, moment=moments, options=_render_options(arguments, _OF_FILMS))
     if arguments.side_by_side:
         shown: Iterable = beside_photos(pictures, path, scene, arguments.background)
     else:
@@ -215,7 +217,7 @@ def _moment(arguments: Render, scene: Scene) -> float | int | None:
 
     if arguments.moment is not None:
         return _parse_moment(arguments.moment)
-    gaussians = resolve_kind(scene, _render_options(arguments, 1)) in ("gaussians", "splats")
+    gaussians = resolve_kind(scene, _render_options(arguments, _OF_FILMS)) in ("gaussians", "splats")
     return None if gaussians else default_moment(scene)
 
 
@@ -226,7 +228,7 @@ def _still(arguments: Render, scene: Scene, file: Path, out: Console) -> None:
     options = _options(arguments, scene)
     moment = _moment(arguments, scene)
     camera = still_camera(scene, options.size, moment=moment, options=options)
-    drawing = _render_options(arguments, 2)
+    drawing = _render_options(arguments, _OF_STILLS)
     picture = next(iter(render_scene(scene, [camera], moment=moment, options=drawing)))
     out.print(f"still: {write_still(picture, file)}, {camera.width}x{camera.height}")
 
@@ -238,9 +240,13 @@ def _render_options(arguments: Render, supersample: int) -> RenderOptions:
     return RenderOptions(
         kind=arguments.kind, background=arguments.background, min_confidence=arguments.min_confidence,
         confidence_percent=arguments.confidence_percent,
-        drop_flying=not arguments.flying, supersample=arguments.supersample or supersample,
+        drop_flying=not arguments.flying, supersample=_supersample(arguments, supersample),
         points=PointOptions(one_sided=not arguments.two_sided),
     )  # fmt: skip
+
+
+def _supersample(arguments: Render, usual: int) -> int:
+    return usual if arguments.supersample is None else arguments.supersample
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -106,7 +106,7 @@ def execute(arguments: Stream) -> int:
             resume=arguments.resume,
             progress=lambda result: status.update(f"step {result.step} of {len(log)}, {result.latency:.2f} s"),
         )
-    written = Scene.load(arguments.out).export(arguments.out, formats) if formats else {}
+    written = Scene.load(arguments.out, lazy=True).export(arguments.out, formats) if formats else {}
     _print(out, summary, arguments.out)
     for name, path in written.items():
         out.print(f"  {name}: {path}")

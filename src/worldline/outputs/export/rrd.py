@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32, UInt8
 
 from worldline.outputs.export.folder import OutputFolder
 from worldline.outputs.export.rrd_blueprint import blueprint
-from worldline.outputs.export.rrd_motion import Clock, log_objects, log_tracks
+from worldline.outputs.export.rrd_motion import RecordingTimeline, log_objects, log_tracks
 from worldline.outputs.facts.caption import model_name, scale_of
 from worldline.outputs.facts.moments import Moments
 from worldline.outputs.facts.viewpoint import up_direction
@@ -44,7 +44,7 @@ def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
     import rerun as rr
 
     identity = uuid.uuid5(_NAMESPACE, "\n".join([scene.provenance.created, *(view.name for view in scene.views)]))
-    clock = Clock(scene)
+    timeline = RecordingTimeline(scene)
     with folder.file("scene.rrd") as path:
         if shutil.disk_usage(path.parent).free < _most_bytes(scene):  # the SDK would wait for its dead thread for ever
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -52,9 +52,9 @@ def write_rrd(scene: Scene, folder: OutputFolder) -> Path:
         stream.set_log_time_enabled(False)
         stream.set_log_tick_enabled(False)
         try:
-            stream.save(path, default_blueprint=blueprint(scene, camera_names(scene, clock.moments), clock))
+            stream.save(path, default_blueprint=blueprint(scene, camera_names(scene, timeline.moments), timeline))
             stream.send_recording_name(f"{model_name(scene)}, {len(scene.views)} views")
-            _log_scene(scene, stream, clock)
+            _log_scene(scene, stream, timeline)
             stream.flush()
         except RuntimeError as error:  # from the thread that writes
             raise OSError(errno.EIO, str(error)) from error
@@ -85,7 +85,7 @@ def camera_names(scene: Scene, moments: Moments) -> list[str]:
     ]
 
 
-def _log_scene(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
+def _log_scene(scene: Scene, stream: rr.RecordingStream, timeline: RecordingTimeline) -> None:
     import rerun as rr
 
     up = up_direction([view.camera.world_from_cam for view in scene.views if view.pose_status != "failed"])
@@ -95,12 +95,12 @@ def _log_scene(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
     stream.log("world", axes, static=True, strict=True)
     classes = [(STILL, "still", (0, 0, 0, 0)), (MOVES, "moves", (255, 140, 0, 160))]
     stream.log("world/cameras", rr.AnnotationContext(classes), static=True, strict=True)
-    names, moments = camera_names(scene, clock.moments), clock.moments.of_view
+    names, moments = camera_names(scene, timeline.moments), timeline.moments.of_view
     for view, name, moment in zip(scene.views, names, moments, strict=True):
         if moment is not None:
-            clock.set(stream, clock.moments.times[moment])
+            timeline.set(stream, timeline.moments.times[moment])
         _log_view(view, name, stream, static=moment is None)
-    _log_trajectories(scene, names, clock.moments, stream)
+    _log_trajectories(scene, names, timeline.moments, stream)
     if scene.gaussians is not None and hasattr(rr, "GaussianSplats3D"):
         cloud = scene.gaussians
         rgba = np.concatenate([cloud.colors, cloud.opacities[:, None]], axis=1).clip(0, 1)
@@ -111,8 +111,8 @@ def _log_scene(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
             colors=np.rint(255 * rgba).astype(np.uint8),
         )
         stream.log("world/gaussians", splats, static=True, strict=True)
-    log_tracks(scene, stream, clock)
-    log_objects(scene, stream, clock)
+    log_tracks(scene, stream, timeline)
+    log_objects(scene, stream, timeline)
 
 
 def _log_view(view: SceneView, name: str, stream: rr.RecordingStream, *, static: bool) -> None:

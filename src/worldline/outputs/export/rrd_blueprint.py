@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worldline.outputs.export.rrd_motion import Clock
+from worldline.outputs.export.rrd_motion import RecordingTimeline
 from worldline.outputs.facts.viewpoint import home, up_direction
 from worldline.scene import Scene
 
@@ -18,7 +18,7 @@ _TRAIL_SHARE = 1 / 3  # of the scene's duration
 _SAMPLE = 2000  # points per view that the viewpoint is chosen by
 
 
-def blueprint(scene: Scene, names: list[str], clock: Clock) -> rrb.Blueprint:
+def blueprint(scene: Scene, names: list[str], timeline: RecordingTimeline) -> rrb.Blueprint:
     """The layout of the viewer for a scene whose views are the entities ``names`` below ``world/cameras``."""
     import rerun as rr
     import rerun.blueprint as rrb
@@ -32,7 +32,7 @@ def blueprint(scene: Scene, names: list[str], clock: Clock) -> rrb.Blueprint:
         name="scene",
         contents=["$origin/**", *flat, *cloud],
         background=[255, 255, 255],
-        overrides=_lasting(cameras, clock),
+        overrides=_lasting(cameras, timeline),
         **_eye(scene),
     )
     shown = [
@@ -54,24 +54,24 @@ def blueprint(scene: Scene, names: list[str], clock: Clock) -> rrb.Blueprint:
     return rrb.Blueprint(rrb.Horizontal(space, beside, column_shares=[3, 2]), collapse_panels=True)
 
 
-def _lasting(cameras: list[str], clock: Clock) -> Any:
+def _lasting(cameras: list[str], timeline: RecordingTimeline) -> Any:
     """What stands still stays once it was seen; trails last a while."""
     import rerun as rr
     import rerun.blueprint as rrb
 
-    times = clock.moments.times
+    times = timeline.moments.times
     if not times:
         return {}
 
     def since(start: Any) -> list[Any]:
         until = rrb.TimeRangeBoundary.cursor_relative()
-        return [rrb.VisibleTimeRanges([rrb.VisibleTimeRange(clock.timeline, start=start, end=until)])]
+        return [rrb.VisibleTimeRanges([rrb.VisibleTimeRange(timeline.name, start=start, end=until)])]
 
     still = {
         str(rr.new_entity_path(["world", "points", name])): since(rrb.TimeRangeBoundary.infinite()) for name in cameras
     }
     past = -_TRAIL_SHARE * (times[-1] - times[0])
-    trail = {"seconds": past} if clock.moments.seconds else {"seq": round(past)}
+    trail = {"seconds": past} if timeline.moments.seconds else {"seq": round(past)}
     return {**still, "/world/trails": since(rrb.TimeRangeBoundary.cursor_relative(**trail))}
 
 

@@ -17,15 +17,15 @@ MOST_TRACKS = 2000
 _DATE = 1e8  # seconds; scenes with larger times count from 1970
 
 
-class Clock:
-    """The timeline of a scene. A recording must not mix kinds of time on one timeline."""
+class RecordingTimeline:
+    """The time of a scene as a recording has it. A recording must not mix kinds of time on one timeline."""
 
     def __init__(self, scene: Scene) -> None:
         self.moments = moments_of_scene(scene)
         self.dates = self.moments.seconds and any(time >= _DATE for time in self.moments.times)
 
     @property
-    def timeline(self) -> str:
+    def name(self) -> str:
         """Its name in the recording."""
         return "date" if self.dates else "time" if self.moments.seconds else "frame"
 
@@ -33,24 +33,24 @@ class Clock:
         """Place what is logged next at a time of the scene."""
         nanoseconds = round(time * 1e9)
         if self.dates:
-            stream.set_time(self.timeline, timestamp=np.datetime64(nanoseconds, "ns"))
+            stream.set_time(self.name, timestamp=np.datetime64(nanoseconds, "ns"))
         elif self.moments.seconds:
-            stream.set_time(self.timeline, duration=np.timedelta64(nanoseconds, "ns"))
+            stream.set_time(self.name, duration=np.timedelta64(nanoseconds, "ns"))
         else:
-            stream.set_time(self.timeline, sequence=round(time))
+            stream.set_time(self.name, sequence=round(time))
 
 
-def log_tracks(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
+def log_tracks(scene: Scene, stream: rr.RecordingStream, timeline: RecordingTimeline) -> None:
     """``world/tracks``: the followed points at each moment, with their numbers and whether they are seen;
     ``world/trails``: the way from the moment before, of which a viewer shows the last ones. At most MOST_TRACKS."""
     import rerun as rr
 
-    times = clock.moments.times
+    times = timeline.moments.times
     trails = trails_of(scene, most=MOST_TRACKS) if times else None
     if trails is None or trails.points.shape[1] != len(times):
         return
     for moment, time in enumerate(times):
-        clock.set(stream, time)
+        timeline.set(stream, time)
         known = trails.known[:, moment]
         values: dict[str, Any] = {"track": np.flatnonzero(known), "visible": trails.visible[known, moment]}
         points = rr.Points3D(trails.points[known, moment], colors=trails.colors[known])
@@ -59,12 +59,12 @@ def log_tracks(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
         stream.log("world/trails", rr.LineStrips3D(pieces, colors=colors[:, 1]), strict=True)
 
 
-def log_objects(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
+def log_objects(scene: Scene, stream: rr.RecordingStream, timeline: RecordingTimeline) -> None:
     """``world/objects``: a box per object that is known at a time, labelled with its number, and its velocity as an
     arrow (the way of one second) below ``world/objects/velocity``."""
     import rerun as rr
 
-    if not scene.objects or not clock.moments.seconds:
+    if not scene.objects or not timeline.moments.seconds:
         return
     times = sorted({float(time) for each in scene.objects for time in each.timestamps} | set(scene.times))
     for time in times:
@@ -74,7 +74,7 @@ def log_objects(scene: Scene, stream: rr.RecordingStream, clock: Clock) -> None:
         centers = np.array([each.centers[row] for each, row in rows], np.float32).reshape(-1, 3)
         sizes = np.array([each.size for each, _ in rows], np.float32).reshape(-1, 3)
         velocities = np.array([each.velocities[row] for each, row in rows], np.float32).reshape(-1, 3)
-        clock.set(stream, time)
+        timeline.set(stream, time)
         labels = [str(each.id) for each, _ in rows]
         boxes = rr.Boxes3D(centers=centers, half_sizes=sizes / 2, labels=labels, colors=[(230, 120, 0)] * len(rows))
         stream.log("world/objects", boxes, strict=True)

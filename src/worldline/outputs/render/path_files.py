@@ -14,7 +14,7 @@ from worldline.files import write_json
 from worldline.outputs.facts.viewpoint import look_at, up_direction
 from worldline.outputs.render.motion import CameraSpline
 from worldline.outputs.render.paths import CameraPath, PathOptions, fitted, frame_count
-from worldline.outputs.render.staging import lens, posed_views
+from worldline.outputs.render.surroundings import lens, posed_views
 from worldline.scene import Scene
 from worldline.types import Camera
 

@@ -12,11 +12,12 @@ from scipy.spatial.transform import Rotation
 from worldline.errors import InputError
 from worldline.outputs.facts.viewpoint import look_at
 from worldline.outputs.render.motion import CameraSpline, route, smoothed
-from worldline.outputs.render.staging import Stage, lens, posed_views, stage
+from worldline.outputs.render.surroundings import Surroundings, lens, posed_views, surroundings_of
 from worldline.scene import Scene, SceneView
 from worldline.types import Camera
 
 _LEAST_SWING, _MOST_SWING = np.radians(14), np.radians(50)  # half an arc
+_STEEPEST = 89.99  # degrees of elevation: straight above, a film that turns would not know which side is up
 _KEYS = 24  # poses that a spline goes through at most; more are thinned
 
 
@@ -70,6 +71,10 @@ def make_path(kind: str, scene: Scene, options: PathOptions | None = None) -> Ca
         value = getattr(options, name)
         if value is not None and not 0 < value < np.inf:
             raise InputError(f"{name.capitalize()} is {value}.", "Give a number above 0.")
+    if options.elevation is not None and not -90 <= options.elevation <= 90:
+        raise InputError(f"The elevation is {options.elevation} degrees.", "Give -90 (below) to 90 (above).")
+    if options.arc is not None and not 0 <= options.arc <= 360:
+        raise InputError(f"The arc is {options.arc} degrees.", "Give 0 (no motion) to 360 (a full circle).")
     if min(options.size) < 1:
         raise InputError(f"A picture of {options.size[1]}x{options.size[0]} pixels is empty.", "Ask for 1x1 or more.")
     if options.sensor is not None:
@@ -82,44 +87,44 @@ def orbit(scene: Scene, options: PathOptions) -> CameraPath:
 
     Closed: the frame after the last is the first. Level cameras at one distance and height, aimed at the centre.
     """
-    staged = stage(scene)
+    place = surroundings_of(scene)
     views = posed_views(scene)
     matrix = lens(views, options.size, options.field)
     count = frame_count(options, _SECONDS)
     turn = 2 * np.pi * np.arange(count) / count
-    half = _half_arc(staged) if options.arc is None else np.radians(options.arc) / 2
+    half = _half_arc(place) if options.arc is None else np.radians(options.arc) / 2
     angles = turn if half >= np.pi - 1e-9 else half * np.sin(turn)
-    distance, elevation = orbit_stand(staged, matrix, options.size)
+    distance, elevation = orbit_stand(place, matrix, options.size)
     if options.elevation is not None:
-        elevation = np.radians(options.elevation)
-    poses = [_orbit_pose(staged, angle, elevation, options.distance * distance) for angle in angles]
+        elevation = np.radians(np.clip(options.elevation, -_STEEPEST, _STEEPEST))
+    poses = [_orbit_pose(place, angle, elevation, options.distance * distance) for angle in angles]
     return CameraPath(_cameras(np.stack(poses), matrix, options.size), seconds=options.seconds or _SECONDS)
 
 
-def orbit_stand(staged: Stage, matrix: Float64[np.ndarray, "3 3"], size: tuple[int, int]) -> tuple[float, float]:
+def orbit_stand(place: Surroundings, matrix: Float64[np.ndarray, "3 3"], size: tuple[int, int]) -> tuple[float, float]:
     """(distance, elevation) from which a scene looks good.
 
     A thing is looked at from where it was photographed. Of a place that surrounds the photographers, one stands outside
     and above, so far away that it fills the picture; but if they all looked one way, a little behind and above them.
     """
-    if not staged.inside:
-        return staged.distance, float(np.clip(staged.elevation, np.radians(5), np.radians(60)))
-    fit = staged.radius * matrix[0, 0] / (0.5 * min(size))
-    if staged.around >= np.pi - 1e-9:
+    if not place.inside:
+        return place.distance, float(np.clip(place.elevation, np.radians(5), np.radians(60)))
+    fit = place.radius * matrix[0, 0] / (0.5 * min(size))
+    if place.around >= np.pi - 1e-9:
         return 1.15 * fit, _ORBIT_ABOVE
-    return max(1.1 * staged.distance, 0.75 * fit), max(_ORBIT_BESIDE, staged.elevation)
+    return max(1.1 * place.distance, 0.75 * fit), max(_ORBIT_BESIDE, place.elevation)
 
 
-def _half_arc(staged: Stage) -> float:
-    if staged.around >= np.pi - 1e-9:
+def _half_arc(place: Surroundings) -> float:
+    if place.around >= np.pi - 1e-9:
         return np.pi
-    return float(np.clip(staged.around, _LEAST_SWING, _MOST_SWING))
+    return float(np.clip(place.around, _LEAST_SWING, _MOST_SWING))
 
 
-def _orbit_pose(staged: Stage, angle: float, elevation: float, distance: float) -> Float64[np.ndarray, "4 4"]:
-    back = -Rotation.from_rotvec(angle * staged.up).apply(staged.ahead)
-    eye = staged.center + distance * (np.cos(elevation) * back + np.sin(elevation) * staged.up)
-    return look_at(eye, staged.center, staged.up)
+def _orbit_pose(place: Surroundings, angle: float, elevation: float, distance: float) -> Float64[np.ndarray, "4 4"]:
+    back = -Rotation.from_rotvec(angle * place.up).apply(place.ahead)
+    eye = place.center + distance * (np.cos(elevation) * back + np.sin(elevation) * place.up)
+    return look_at(eye, place.center, place.up)
 
 
 def spline(scene: Scene, options: PathOptions) -> CameraPath:

@@ -22,9 +22,8 @@ from worldline.types import Camera
 _WIDTH = 0.5  # standard deviation of an ellipse, in steps to the neighbours
 _BLUR = 0.3  # standard deviation of the filter of a pixel, pixels
 _CUT = 1.5  # an ellipse ends at so many standard deviations: 0.75 steps, and corners of a grid are 0.71 away
-_FAR = (
-    27.0  # squared standard deviations: weights of 1e-6, of ellipses that miss the centre of the only pixel they have
-)
+# squared standard deviations: weights of 1e-6, of ellipses that miss the centre of the only pixel they have
+_FAR = 27.0
 _SIDES = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96)  # of bounds, pixels
 _CHUNK = 1 << 16  # fragments (pixels of ellipses) that are handled at once
 

@@ -20,8 +20,8 @@ _FIELD = np.radians((35, 85))  # of the longer side: narrower loses the scene, w
 
 
 @dataclass(frozen=True)
-class Stage:
-    """The scene as a photographer sees it. World frame, unit of the scene; angles in radians."""
+class Surroundings:
+    """What was photographed, and from where. World frame, unit of the scene; angles in radians."""
 
     center: Float64[np.ndarray, "3"]  # what to look at
     up: Float64[np.ndarray, "3"]  # unit vector
@@ -46,7 +46,7 @@ def posed_views(scene: Scene, sensor: str | None = None) -> tuple[SceneView, ...
     return views
 
 
-def stage(scene: Scene) -> Stage:
+def surroundings_of(scene: Scene) -> Surroundings:
     """Measure a scene for camera paths; robust against views and points that are far off.
 
     Raises:
@@ -71,7 +71,7 @@ def stage(scene: Scene) -> Stage:
     distance = float(np.median(np.linalg.norm(away, axis=1)))
     height = away @ up
     flat = np.linalg.norm(away - height[:, None] * up, axis=1)
-    return Stage(
+    return Surroundings(
         center=center,
         up=up,
         ahead=ahead,
@@ -112,9 +112,10 @@ def _centers(cameras: Sequence[Camera]) -> Float64[np.ndarray, "n 3"]:
 
 
 def _sample(views: Sequence[SceneView]) -> Float64[np.ndarray, "n 3"]:
-    """Points of all views, evenly thinned."""
-    points = np.concatenate([view.points[view.mask] for view in views])
-    return points[:: max(1, len(points) // _SAMPLES)].astype(np.float64)
+    """Points of all views, evenly thinned view by view: long scenes are larger than the memory."""
+    step = max(1, sum(int(np.count_nonzero(view.mask)) for view in views) // _SAMPLES)
+    parts = [view.points.reshape(-1, 3)[np.flatnonzero(view.mask)[::step]] for view in views]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _median(points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "3"]:
