@@ -1,7 +1,8 @@
 """A real Chromium without a window, a viewer on a free port, and what a test asks of the page.
 
 ``open_window(scene, ...)`` serves scenes, opens a tab and waits until it has drawn. Pictures go to the folder in
-WORLDLINE_BROWSER_SHOTS, or to pytest's temporary one. One browser serves all tests of a worker.
+WORLDLINE_BROWSER_SHOTS, or to pytest's temporary one. One browser serves all tests of a worker. With
+WORLDLINE_NEED_BROWSER=1 a test that lacks the browser, playwright or viser fails instead of being skipped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from browser_window import SIZE, Window, watch
+from browser_window import SIZE, Window, leave_out, need, watch
 from worldline.scene import Scene
 
 FLAGS = [
@@ -34,12 +35,12 @@ def find_chromium() -> str | None:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """The browser (playwright's ``Browser``); tests that ask for it are skipped where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    """The browser (playwright's ``Browser``); tests that ask for it are left out where there is none."""
+    api = need("playwright.sync_api", "needs playwright: pip install playwright")
     path = find_chromium()
     with api.sync_playwright() as playwright:
         if path is None and not Path(playwright.chromium.executable_path).exists():
-            pytest.skip("needs Chromium: apt install chromium, or playwright install chromium")
+            leave_out("needs Chromium: apt install chromium, or playwright install chromium")
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
@@ -49,13 +50,15 @@ def chromium() -> Iterator[Any]:
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder for pictures to look at."""
     given = os.environ.get("WORLDLINE_BROWSER_SHOTS")
-    return Path(given) if given else tmp_path_factory.mktemp("shots")
+    folder = Path(given) if given else tmp_path_factory.mktemp("shots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @contextmanager
 def opening(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
     """What the fixtures below give; all that was opened is closed at the end."""
-    pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
+    need("viser", "needs the viewer: pip install 'worldline[view]'")
     from worldline.outputs.view import open_viewer
 
     with ExitStack() as stack:
