@@ -14,6 +14,7 @@ from PIL import Image
 
 from synthetic_scene import make_scene
 from worldline.errors import InputError, OutputError
+from worldline.outputs import film_file
 from worldline.outputs.render import rasterize
 from worldline.outputs.render import scene as scene_module
 from worldline.outputs.render.film import beside_photos, is_film, write_film, write_still
@@ -274,6 +275,29 @@ def test_films_have_all_frames_in_order_at_their_times(ending: str, tmp_path: Pa
             assert animation.info.get("loop") == 0 and set(shown) == {100}
     assert [frame.shape[:2] for frame in frames] == [film.size] * 7
     assert [abs(float(frame.mean()) - (20 + 15 * index)) < 4 for index, frame in enumerate(frames)] == [True] * 7
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_the_colours_of_a_film_are_those_of_the_pictures(
+    codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film_file, "CODECS", (codec,))
+    colors = np.array([(220, 30, 30), (30, 220, 30), (30, 30, 220), (128, 128, 128)], np.uint8)
+    picture = np.tile(colors.repeat(32, axis=0), (64, 1, 1))
+    file = write_film([picture] * 3, tmp_path / "film.mp4").path
+    content = file.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # plays before it is loaded
+    with av.open(str(file)) as container:
+        said = container.streams.video[0].codec_context
+        assert (said.colorspace, said.color_range, said.color_primaries, said.color_trc) == (1, 1, 1, 1)
+        planes = next(container.decode(video=0)).to_ndarray(format="yuv420p")
+    columns = np.arange(16, 128, 32)
+    luma = (planes[32, columns] - 16.0) / 219
+    blue, red = (
+        (planes[64 + start :][:16].reshape(32, 64)[16, columns // 2] - 128.0) / 224 for start in (0, 16)
+    )  # fmt: skip
+    decoded = np.stack([luma + 1.5748 * red, luma - 0.1873 * blue - 0.4681 * red, luma + 1.8556 * blue], 1)  # BT.709
+    np.testing.assert_allclose(255 * decoded, colors, atol=5)
 
 
 def test_a_film_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

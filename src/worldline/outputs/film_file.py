@@ -15,13 +15,15 @@ from worldline.errors import InputError
 ENDINGS = (".mp4", ".gif", ".webp")
 CODECS = ("libx264", "h264", "libopenh264", "mpeg4")  # the first that this installation of PyAV can write
 _TICKS = 30_000  # per second: 29.97 frames per second are exact, and MPEG-4 takes no more than 65535
+_BT709, _LIMITED = 1, 1  # numbers of ISO 23091-2: BT.709; luma from 16 to 235
 _LAST = 1 / 24  # seconds for which the last frame of an animation is shown
 
 
 class FilmFile:
     """An MP4 file that is written frame by frame; whole once its block has ended.
 
-    Width and height must be even, as codecs want it.
+    Width and height must be even, as codecs want it. Colours are BT.709 and the file says so: players take films
+    without a word for BT.709 or for BT.601 by their size. The index stands in front, so that pages play it at once.
 
     Raises:
         InputError: PyAV of this machine can write no film.
@@ -33,7 +35,7 @@ class FilmFile:
         self.codec = next((name for name in CODECS if _writes(name)), "")
         if not self.codec:
             raise InputError("PyAV of this machine can write no film.", "Install it anew: pip install --upgrade av")
-        self.container = av.open(str(path), "w", format="mp4")
+        self.container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self.stream: Any = None
 
     def __enter__(self) -> Self:
@@ -44,17 +46,25 @@ class FilmFile:
         import av
 
         if self.stream is None:
-            self.stream = self.container.add_stream(self.codec, rate=30)
-            self.stream.height, self.stream.width = picture.shape[:2]
-            self.stream.pix_fmt = "yuv420p"
-            self.stream.codec_context.time_base = Fraction(1, _TICKS)
-            if self.codec == "libx264":
-                self.stream.options = {"crf": "18", "preset": "veryfast"}
-            else:
-                self.stream.bit_rate = 8_000_000
+            self.stream = self._open(picture.shape[0], picture.shape[1])
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
         frame.pts, frame.time_base = round(seconds * _TICKS), Fraction(1, _TICKS)
         self.container.mux(self.stream.encode(frame))
+
+    def _open(self, height: int, width: int) -> Any:
+        """The stream of the pictures."""
+        stream: Any = self.container.add_stream(self.codec, rate=30)
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, _TICKS)
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _LIMITED
+        if self.codec == "libx264":
+            stream.options = {"crf": "18", "preset": "veryfast"}
+        else:
+            stream.bit_rate = 8_000_000
+        return stream
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         if kind is None and self.stream is not None:
