@@ -33,8 +33,8 @@ class News:
 class SceneFollower:
     """Looks into a scene folder again and again; a view is read once, and only when it will be shown.
 
-    Arrays are mapped into memory, not read, and only those of new views. But a look that finds scene.json changed parses
-    all of it, about 12 microseconds per view of the stream; one that does not asks for its date only.
+    Arrays are mapped into memory, not read, and only those of new views. But a look that finds scene.json changed
+    parses all of it, about 12 microseconds per view of the stream; one that does not asks for its date only.
     """
 
     def __init__(self, directory: str | Path, *, most_moments: int = MOST_MOMENTS) -> None:
