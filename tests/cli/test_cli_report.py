@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,21 @@ def test_by_default_it_goes_into_the_folder_of_the_scene(tmp_path: Path, capsys:
     assert main(["report", str(folder), "--title", "My <room>"]) == 0
     assert capsys.readouterr().out.strip() == f"wrote {folder / 'report.html'}"
     assert "<h1>My &lt;room&gt;</h1>" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("points", [True, False])
+def test_a_scene_whose_poses_all_failed_has_a_report(points: bool, tmp_path: Path) -> None:
+    scene = report_scenes.photos(3)
+    views = tuple(
+        replace(view, pose_status="failed", mask=view.mask & (points or index > 0))
+        for index, view in enumerate(scene.views)
+    )
+    folder = replace(scene, views=views).save(tmp_path / "lost")
+    page, picture = tmp_path / "lost.html", tmp_path / "lost.png"
+    assert main(["report", str(folder), "-o", str(page), str(picture)]) == 0
+    text = page.read_text(encoding="utf-8")
+    assert "3 failed" in text and "A new view" not in text and "no camera&#x27;s place is known" in text
+    assert picture.stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(("options", "said"), [

@@ -97,6 +97,23 @@ def test_text_of_the_user_is_text() -> None:
     draw_page(gather(scene, NASTY))
 
 
+def test_folders_of_the_machine_stay_on_it() -> None:
+    scene = report_scenes.photos(2)
+    arguments = {
+        "log": "/home/marlene/secret/drive-3",
+        "nested": {"flow": "C:\\Users\\marlene\\secret\\raft.pt", "masks": ["~/secret/a.png", "b.png"]},
+        "size": 224,
+    }
+    provenance = replace(scene.provenance, model="/home/marlene/secret/my-model", arguments=arguments)
+    said = gather(replace(scene, provenance=provenance), "t")
+    text = re.sub(r'src="data:[^"]*"', "", html_page(said))
+    assert "secret" not in text and "marlene" not in text
+    assert said.origin.startswith("Model: my-model;") and dict(said.provenance)["model"] == "my-model"
+    assert dict(said.provenance)["arguments"] == (
+        "log=drive-3, nested.flow=raft.pt, nested.masks=['a.png', 'b.png'], size=224"
+    )
+
+
 def test_colour_bars_and_histogram_end_where_the_scene_does(contents: Contents) -> None:
     page = Reader(html_page(contents))
     said = [str(attributes["aria-label"]) for _, attributes in page.elements if attributes.get("role") == "img"]

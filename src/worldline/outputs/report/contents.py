@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import PureWindowsPath
 
 import numpy as np
 from jaxtyping import UInt8
 
 from worldline import __version__
 from worldline.outputs.drawing import Scale, mark, number, paint
+from worldline.outputs.facts.caption import model_name
 from worldline.outputs.report.facts import Facts, Sample, ViewFacts, choose, collect, sample_points
 from worldline.outputs.report.plan import extent
 from worldline.outputs.report.top_view import draw_top_view
@@ -117,7 +119,7 @@ def counted(count: int, name: str) -> str:
 def _origin(scene: Scene) -> str:
     provenance = scene.provenance
     version = provenance.versions.get("worldline")
-    parts = [f"Model: {provenance.model}", f"weights: {provenance.license or 'licence not known'}"]
+    parts = [f"Model: {model_name(scene)}", f"weights: {provenance.license or 'licence not known'}"]
     parts += [f"made {_date(provenance.created)}"] if provenance.created else []
     return "; ".join([*parts, f"worldline {version or __version__}"]) + "."
 
@@ -171,7 +173,9 @@ def _bars(facts: Facts) -> tuple[Bar, ...]:
 
 def _from_above(scene: Scene, sample: Sample, rows: Sequence[int]) -> Panel:
     said = ["The points from above, to scale, without the ceiling"]
-    if scene.times:
+    if all(view.pose_status == "failed" for view in scene.views):
+        said.append("no camera's place is known")
+    elif scene.times:
         said.append("the cameras of the views above (blue: the first) and their trajectory")
     else:
         said.append("cameras with their numbers (blue: the first)")
@@ -184,9 +188,10 @@ def _from_above(scene: Scene, sample: Sample, rows: Sequence[int]) -> Panel:
 
 
 def _panels(scene: Scene, sample: Sample, rows: Sequence[int]) -> tuple[Panel, ...]:
-    """The map and a new view; of a scene without points only the map with the cameras."""
+    """The map and a new view; only the map where no view has both a pose and points, so that nobody stood anywhere."""
     above = _from_above(scene, sample, rows)
-    return (above, _new_view(scene)) if len(sample.points) else (above,)
+    seen = any(view.pose_status != "failed" and view.mask.any() for view in scene.views)
+    return (above, _new_view(scene)) if seen else (above,)
 
 
 def _new_view(scene: Scene) -> Panel:
@@ -246,7 +251,7 @@ def _table(facts: Facts) -> tuple[tuple[str, ...], ...]:
 def _provenance(scene: Scene) -> tuple[tuple[str, str], ...]:
     provenance = scene.provenance
     rows = [
-        ("model", provenance.model),
+        ("model", model_name(scene)),
         ("weights' licence", provenance.license or "not known"),
         ("sha256 of the weights", provenance.weights_sha256),
         ("created", provenance.created),
@@ -263,7 +268,14 @@ def _flat(arguments: Mapping[str, object], prefix: str = "") -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}={value}"
+            yield f"{prefix}{name}={_without_folders(value)}"
+
+
+def _without_folders(value: object) -> object:
+    """Of paths only the last part: a report goes to other people, whom the folders of a machine do not concern."""
+    if isinstance(value, list | tuple):
+        return [_without_folders(each) for each in value]
+    return (PureWindowsPath(value).name or value) if isinstance(value, str) else value  # both kinds of slashes
 
 
 def _selection(facts: Facts) -> str:
