@@ -161,6 +161,26 @@ def test_mouse_and_fingers(exact_scene: Scene, open_page: Open) -> None:
     assert abs(pivot[2] - synthetic_scene.relief(pivot[0], pivot[1])) < 0.02  # on the surface
 
 
+def test_a_double_click_finds_only_what_is_shown(exact_scene: Scene, open_page: Open) -> None:
+    far = exact_scene.views[0]
+    center, moves = far.camera.center.astype(np.float32), np.ones_like(far.mask)
+    near = dataclasses.replace(far, name="near", points=center + (far.points - center) / 2, depth=far.depth / 2)
+    views = tuple(
+        dataclasses.replace(view, dynamic=moves, timestamp=float(time)) for time, view in enumerate((far, near))
+    )
+    tab = open_page(dataclasses.replace(exact_scene, views=views, tracks=None, objects=()), "photo=0&bare")
+    tab.evaluate("document.getElementById('cameras').checked = false")
+    reach = {}
+    for show, moment in (("now", 0), ("now", 1), ("moving", 0), ("moving", 1), ("all", 0)):
+        set_value(tab, "show", show)
+        set_value(tab, "time", moment)
+        tab.mouse.dblclick(320, 210)
+        pivot = tab.evaluate("window.worldline.eye.target")
+        reach[show, moment] = np.linalg.norm(np.subtract(pivot, far.camera.center))
+    assert reach["now", 1] == pytest.approx(reach["now", 0] / 2, rel=0.05)
+    assert reach["moving", 0] == reach["now", 0] and reach["moving", 1] == reach["now", 1] == reach["all", 0]
+
+
 def test_a_click_on_a_picture_goes_there(exact_scene: Scene, open_page: Open) -> None:
     timeless = [dataclasses.replace(view, timestamp=None) for view in exact_scene.views]
     tab = open_page(dataclasses.replace(exact_scene, views=tuple(timeless)))

@@ -53,27 +53,33 @@ class Stage { // the scene on the GPU
       gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, this.framed.length);
     }
   }
-  drawPoints(clip, planes, { least, show, moment, size }, focal) { // of each view those that stand still, those that move, or both
-    const { gl, scene, programs: { points } } = this;
+  countOf(view, { show, moment }) { // how many of a view's points are shown: those that stand still, or also those that move
+    const here = show === "all" || view.moment === null || view.moment === moment;
+    return (here || show === "moving" ? view.still : 0) + (here ? view.moving : 0);
+  }
+  drawPoints(clip, planes, look, focal) {
+    const { gl, scene, programs: { points } } = this, { least, size } = look;
     points.use({ clip, planes, least, focal });
     gl.bindVertexArray(this.cloud);
     for (const view of scene.views) {
-      const here = show === "all" || view.moment === null || view.moment === moment;
-      const count = (here || show === "moving" ? view.still : 0) + (here ? view.moving : 0);
+      const count = this.countOf(view, look);
       if (!count) continue;
       points.use({ origin: add(view.center, scene.middle, -1), grain: size * scene.spread * focal * view.grain });
       gl.drawArrays(gl.POINTS, view.first, count);
     }
   }
-  pointAt(eye, x, y, least) { // of the points within 8 pixels of a place in the window the one in front, in the world
+  pointAt(eye, x, y, look) { // of the shown points within 8 pixels of a place in the window the one in front, in the world
     const { places, paint, scene } = this, { clip } = eye, { clientWidth: w, clientHeight: h } = eye.canvas;
     let best = Infinity, found = -1;
-    for (let i = 0; i < scene.count; i++) {
-      const row = (k) => clip[k] * places[3 * i] + clip[k + 1] * places[3 * i + 1] + clip[k + 2] * places[3 * i + 2]
-        + clip[k + 3];
-      const depth = row(12);
-      if (depth <= 0 || depth >= best || paint[4 * i + 3] < least) continue;
-      if (Math.hypot((row(0) / depth + 1) * w / 2 - x, (1 - row(4) / depth) * h / 2 - y) < 8) [best, found] = [depth, i];
+    for (const view of scene.views) {
+      const end = view.first + this.countOf(view, look);
+      for (let i = view.first; i < end; i++) {
+        const row = (k) => clip[k] * places[3 * i] + clip[k + 1] * places[3 * i + 1] + clip[k + 2] * places[3 * i + 2]
+          + clip[k + 3];
+        const depth = row(12);
+        if (depth <= 0 || depth >= best || paint[4 * i + 3] < look.least) continue;
+        if (Math.hypot((row(0) / depth + 1) * w / 2 - x, (1 - row(4) / depth) * h / 2 - y) < 8) [best, found] = [depth, i];
+      }
     }
     return found < 0 ? null : add([...places.subarray(3 * found, 3 * found + 3)], scene.middle);
   }

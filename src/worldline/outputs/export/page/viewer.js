@@ -37,7 +37,7 @@ async function main() {
       const hit = look().cameras ? stage.pictureAt(eye, x, y, look()) : -1;
       if (hit >= 0) lookFrom(hit);
     },
-    doubleClick(x, y) { eye.target = stage.pointAt(eye, x, y, look().least) || eye.target; },
+    doubleClick(x, y) { eye.target = stage.pointAt(eye, x, y, look()) || eye.target; },
   });
 
   let clockwork = 0; // runs while the scene plays
