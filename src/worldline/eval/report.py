@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from worldline.eval.figures import FIGURES, definitions
+from worldline.eval.figures import FIGURES, Figure, definitions
 from worldline.eval.paper import PAPER_FIGURES
-from worldline.eval.statistics import bootstrap, center, paired, quartiles, rounded
+from worldline.eval.statistics import bootstrap, center, mean_cell, mean_interval, paired, quartiles, rounded
 from worldline.files import reporting, write_json
 
 COMPARED = ("point_error", "abs_rel", "delta125", "rotation", "auc30", "nd_first")
@@ -18,6 +19,51 @@ _LIMITS = ("auc5", "auc15", "seconds")  # shown in the JSON only: the table woul
 TABLE = tuple(
     name for name in FIGURES if name not in (*PAPER_FIGURES, *_LIMITS, "overlap")
 )  # columns of the first table
+
+
+class TrialReport(ABC):
+    """Trials of some methods, as data, as a page and as a plot."""
+
+    about: dict[str, Any]  # command, models, seeds, versions: what is needed to have the numbers again
+    trials: list[Any]  # each of a ``method``, in the order in which they were made
+
+    @property
+    def methods(self) -> list[str]:
+        """In the order in which they were measured."""
+        return list(dict.fromkeys(trial.method for trial in self.trials))
+
+    @abstractmethod
+    def as_json(self) -> dict[str, Any]:
+        """Everything, down to the single trial; may hold NaN."""
+
+    @abstractmethod
+    def as_markdown(self, *, with_definitions: bool = True) -> str:
+        """The tables, the command that made them, and the definitions of their columns."""
+
+    @abstractmethod
+    def draw(self, path: Path) -> None:
+        """The plot beside the tables.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+
+    def heading(self) -> list[str]:
+        """The command that made the page, where it is known."""
+        return [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
+
+    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
+        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
+
+        Raises:
+            MissingExtraError: a plot is wanted and matplotlib is not installed.
+            OutputError: no permission, full disk.
+        """
+        files = write_report(self, path)
+        if plot:
+            files.append(path.with_suffix(".png"))
+            self.draw(files[-1])
+        return files
 
 
 @dataclass(frozen=True)
@@ -32,7 +78,7 @@ class Trial:
 
 
 @dataclass
-class Report:
+class Report(TrialReport):
     """All trials of an evaluation, in the order in which they were made."""
 
     about: dict[str, Any]  # command, models, seeds, versions: what is needed to have the numbers again
@@ -108,21 +154,14 @@ class Report:
             title = f"Against {self.models[0]} on the same scenes (difference, 95 % interval, share of scenes better):"
             tables += [title, table(compared, list(compared[0]))]
         shown = [name for name in (*TABLE, *PAPER_FIGURES) if any(name in record for record in summary)]
-        head = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
+        head = self.heading()
         return "\n\n".join([*head, *tables, *([definition_table(shown)] if with_definitions else [])]) + "\n"
 
-    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
-        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
-
-        Raises:
-            MissingExtraError: a plot is wanted and matplotlib is not installed.
-            OutputError: no permission, full disk.
-        """
-        if not plot:
-            return write_report(self, path)
+    def draw(self, path: Path) -> None:
+        """The plot beside the tables."""
         from worldline.eval.plots import draw_recall
 
-        return write_report(self, path, draw_recall)
+        draw_recall(self, path)
 
     def _groups(self) -> dict[tuple[str, int, str], list[Trial]]:
         groups: dict[tuple[str, int, str], list[Trial]] = {}
@@ -138,6 +177,67 @@ def table(records: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
     lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
     lines += ["| " + " | ".join(_cell(record.get(column)) for column in shown) + " |" for record in records]
     return "\n".join(lines)
+
+
+def means_table(
+    groups: Iterable[tuple[tuple[Any, ...], Sequence[Mapping[str, float]]]], keys: Sequence[str],
+    titles: Mapping[str, str], counted: str, *, plain: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Markdown: one line per group of trials, then mean and 95 % interval of the figures that it has.
+
+    Args:
+        groups: labels, which stand under ``keys``, and the figures of every trial.
+        titles: of the columns by name of the figure.
+        counted: what a trial is, e.g. ``scenes``: the last column says how many there are.
+        plain: figures of which the mean alone is shown.
+    """
+    lines = []
+    for labels, group in groups:
+        line = dict(zip(keys, labels, strict=True))
+        for name, title in titles.items():
+            values = [figures.get(name, math.nan) for figures in group]
+            text = mean_cell(values)
+            if text is not None:
+                line[title] = f"{mean_interval(values)[0]:.2f}" if name in plain else text
+        if len(line) > len(keys):
+            lines.append({**line, counted: len(group)})
+    return table(lines, (*keys, *titles.values(), counted))
+
+
+def difference(
+    first: Mapping[Any, Mapping[str, float]], other: Mapping[Any, Mapping[str, float]], figure: Figure, counted: str
+) -> dict[str, Any] | None:
+    """One method minus another, trial by trial.
+
+    Args:
+        first: and ``other``: figures by trial; trials of which one of them has no figure do not count.
+        counted: what a trial is, e.g. ``scenes``.
+
+    Returns:
+        ``difference`` (mean), ``low`` and ``high`` (95 % interval), ``<counted> better`` (in how many the first is);
+        None where no trial counts.
+    """
+    shared = [trial for trial in first if trial in other]
+    gaps = [first[trial].get(figure.name, math.nan) - other[trial].get(figure.name, math.nan) for trial in shared]
+    gaps = [gap for gap in gaps if not math.isnan(gap)]
+    if not gaps:
+        return None
+    mean, low, high = mean_interval(gaps)
+    wins = sum(gap < 0 if figure.better == "lower" else gap > 0 for gap in gaps)
+    return {"difference": mean, "low": low, "high": high, f"{counted} better": f"{wins} of {len(gaps)}"}
+
+
+def figures_table(figures: Mapping[str, Figure], *, aligned: bool = True) -> str:
+    """What the figures of a page are, by the names that its columns have.
+
+    Args:
+        aligned: say of each what was aligned before it was measured.
+    """
+    rows = [
+        {"figure": name, "meaning": f.meaning, "alignment": f.alignment, "unit": f.unit, "better": f.better}
+        for name, f in figures.items()
+    ]
+    return table(rows, ("figure", "meaning", *(("alignment",) if aligned else ()), "unit", "better"))
 
 
 def definition_table(names: Iterable[str]) -> str:
@@ -172,22 +272,15 @@ class Writable(Protocol):
         """For people."""
 
 
-Shown = TypeVar("Shown", bound=Writable)
-
-
-def write_report(report: Shown, path: Path, draw: Callable[[Shown, Path], object] | None = None) -> list[Path]:
-    """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and what ``draw`` makes of it as ``.png``.
+def write_report(report: Writable, path: Path) -> list[Path]:
+    """Write ``path`` (JSON) and, beside it, the same name with ``.md``.
 
     Raises:
         OutputError: no permission, full disk.
     """
     write_json(path, without_nan(report.as_json()))
-    files = [path, path.with_suffix(".md")]
-    write_text(files[1], report.as_markdown())
-    if draw is not None:
-        files.append(path.with_suffix(".png"))
-        draw(report, files[2])
-    return files
+    write_text(path.with_suffix(".md"), report.as_markdown())
+    return [path, path.with_suffix(".md")]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
+from worldline.eval import report
 from worldline.eval.figures import Figure
-from worldline.eval.report import table
-from worldline.eval.statistics import mean_cell
 
 _VIDEO = "one factor per video: median true / median predicted depth"
 _FRAME = "one factor per frame: median true / median predicted depth"
@@ -81,22 +78,10 @@ def means_table(
     rows: Iterable[tuple[tuple[str, ...], Sequence[Figures]]], keys: Sequence[str], names: Iterable[str]
 ) -> str:
     """Markdown: one line per group of films, its labels under ``keys``, then mean and interval of the figures."""
-    names, lines = list(names), []
-    for labels, group in rows:
-        line: dict[str, object] = dict(zip(keys, labels, strict=True))
-        for name in names:
-            text = mean_cell([figures.get(name, np.nan) for figures in group])
-            if text is not None:
-                line[FILM_FIGURES[name].axis] = text
-        if len(line) > len(keys):
-            lines.append({**line, "films": len(group)})
-    return table(lines, (*keys, *(FILM_FIGURES[name].axis for name in names), "films"))
+    titles = {name: FILM_FIGURES[name].axis for name in names}
+    return report.means_table(rows, keys, titles, "films")
 
 
 def definitions_table(names: Iterable[str]) -> str:
     """What the figures of a page are."""
-    rows = [
-        {"figure": f.axis, "meaning": f.meaning, "alignment": f.alignment, "unit": f.unit, "better": f.better}
-        for f in (FILM_FIGURES[name] for name in names if name in FILM_FIGURES)
-    ]
-    return table(rows, ("figure", "meaning", "alignment", "unit", "better"))
+    return report.figures_table({FILM_FIGURES[name].axis: FILM_FIGURES[name] for name in names})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from worldline.eval.dynamic.figures import FILM_FIGURES, TABLES, definitions_tab
 from worldline.eval.dynamic.films import FRAMES, HEIGHT, RATE, TRACKS, WIDTH, Film, FilmSpec, FilmStore
 from worldline.eval.dynamic.methods import Asked, FilmMethod, photo_method, query_method, stay_method
 from worldline.eval.dynamic.scores import Predicted, score_film
-from worldline.eval.report import table, write_report
+from worldline.eval.report import TrialReport, difference, table
 from worldline.eval.statistics import mean_interval, rounded
 from worldline.models.d4rt import D4rt
 
@@ -61,16 +61,11 @@ class FilmTrial:
 
 
 @dataclass
-class FilmReport:
+class FilmReport(TrialReport):
     """All trials, their means over films, and how the methods compare film by film."""
 
     about: dict[str, Any]
     trials: list[FilmTrial] = field(default_factory=list)
-
-    @property
-    def methods(self) -> list[str]:
-        """In the order in which they were measured; the first is compared with the others."""
-        return list(dict.fromkeys(trial.method for trial in self.trials))
 
     def of(self, method: str) -> dict[int, Mapping[str, float]]:
         """Figures of a method by seed."""
@@ -82,14 +77,9 @@ class FilmReport:
         for method in self.methods[1:]:
             other = self.of(method)
             for name in _COMPARED:
-                gaps = [figures.get(name, nan) - other[seed].get(name, nan) for seed, figures in first.items()]
-                gaps = [gap for gap in gaps if not isnan(gap)]
-                if gaps:
-                    mean, low, high = mean_interval(gaps)
-                    sign = -1 if FILM_FIGURES[name].better == "lower" else 1
-                    better = sum(sign * gap > 0 for gap in gaps)
-                    rows.append({"figure": FILM_FIGURES[name].axis, "against": method, "difference": mean, "low": low,
-                                 "high": high, "films better": f"{better} of {len(gaps)}"})  # fmt: skip
+                row = difference(first, other, FILM_FIGURES[name], "films")
+                if row is not None:
+                    rows.append({"figure": FILM_FIGURES[name].axis, "against": method, **row})
         return rows
 
     def as_json(self) -> dict[str, Any]:
@@ -111,7 +101,7 @@ class FilmReport:
     def as_markdown(self, *, with_definitions: bool = True) -> str:
         """Tables, the command that made them, and the definitions of their columns."""
         groups = [((method,), list(self.of(method).values())) for method in self.methods]
-        parts = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
+        parts = self.heading()
         parts += [facts(self.about), "Mean over films, 95 % bootstrap interval."]
         for title, names in TABLES.items():
             if any(name in figures for _, group in groups for figures in group for name in names):
@@ -123,18 +113,11 @@ class FilmReport:
             parts.append(definitions_table(name for names in TABLES.values() for name in names))
         return "\n\n".join(parts) + "\n"
 
-    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
-        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
-
-        Raises:
-            MissingExtraError: a plot is wanted and matplotlib is not installed.
-            OutputError: no permission, full disk.
-        """
-        if not plot:
-            return write_report(self, path)
+    def draw(self, path: Path) -> None:
+        """The plot beside the tables."""
         from worldline.eval.dynamic.plots import draw_report
 
-        return write_report(self, path, draw_report)
+        draw_report(self, path)
 
 
 def answers_queries(models: Mapping[str, Reconstructor]) -> bool:

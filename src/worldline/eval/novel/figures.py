@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from worldline.eval.figures import Figure
-from worldline.eval.report import table
 
 _PLACED = "true cameras relative to the first photo's; one factor per scene: ratio of the mean distances of the points"
 _SEEN = "the pixels whose surface some shown photo truly sees"
@@ -26,12 +23,3 @@ _ALL = [
 ]
 
 NOVEL_FIGURES: dict[str, Figure] = {figure.name: figure for figure in _ALL}
-
-
-def definitions_table(names: Iterable[str]) -> str:
-    """What the figures of a page are."""
-    rows = [
-        {"figure": f.axis, "meaning": f.meaning, "unit": f.unit, "better": f.better}
-        for f in (NOVEL_FIGURES[name] for name in names)
-    ]
-    return table(rows, ("figure", "meaning", "unit", "better"))

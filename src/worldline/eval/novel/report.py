@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from typing import Any
 
-from worldline.eval.novel.figures import NOVEL_FIGURES, definitions_table
-from worldline.eval.report import table, write_report
-from worldline.eval.statistics import mean_cell, mean_interval, rounded
+from worldline.eval.novel.figures import NOVEL_FIGURES
+from worldline.eval.report import TrialReport, difference, figures_table, means_table, table
+from worldline.eval.statistics import mean_interval, rounded
 
 GROUPS = {
     "novel": "Photos that were held out",
@@ -35,16 +35,11 @@ class NovelTrial:
 
 
 @dataclass
-class NovelReport:
+class NovelReport(TrialReport):
     """All trials, in the order in which they were made."""
 
     about: dict[str, Any]
     trials: list[NovelTrial] = field(default_factory=list)
-
-    @property
-    def methods(self) -> list[str]:
-        """In the order in which they were measured; the first is compared with the others."""
-        return list(dict.fromkeys(trial.method for trial in self.trials))
 
     @property
     def counts(self) -> list[int]:
@@ -88,16 +83,11 @@ class NovelReport:
 
     def _compared(self, views: int, method: str, name: str) -> dict[str, Any] | None:
         first, other = self.of(self.methods[0], views), self.of(method, views)
-        gaps = [row.get(name, nan) - other[scene].get(name, nan) for scene, row in first.items() if scene in other]
-        gaps = [gap for gap in gaps if not isnan(gap)]
-        if not gaps:
+        row = difference(first, other, NOVEL_FIGURES[name], "scenes")
+        if row is None:
             return None
-        figure = NOVEL_FIGURES[name]
-        sign = -1 if figure.better == "lower" else 1
-        mean, low, high = (rounded(value, _DIGITS) for value in mean_interval(gaps))
-        better = f"{sum(sign * gap > 0 for gap in gaps)} of {len(gaps)}"
-        return {"views": views, "figure": figure.axis, "against": method, "difference": mean, "low": low, "high": high,
-                "scenes better": better}  # fmt: skip
+        row |= {key: rounded(row[key], _DIGITS) for key in ("difference", "low", "high")}
+        return {"views": views, "figure": NOVEL_FIGURES[name].axis, "against": method, **row}
 
     def as_json(self) -> dict[str, Any]:
         """Everything, down to the single scene."""
@@ -110,7 +100,7 @@ class NovelReport:
 
     def as_markdown(self, *, with_definitions: bool = True) -> str:
         """Tables, the command that made them, and the definitions of their columns."""
-        parts = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
+        parts = self.heading()
         parts += [self.facts(), "Mean over scenes, 95 % bootstrap interval."]
         for group, title in GROUPS.items():
             if any(trial.group == group for trial in self.trials):
@@ -119,8 +109,10 @@ class NovelReport:
             title = f"{self.methods[0]} minus the others on held-out photos, scene by scene:"
             parts += [title, table(comparison, list(comparison[0]))]
         if with_definitions:
-            shown = [name for name in NOVEL_FIGURES if any(name in trial.figures for trial in self.trials)]
-            parts += [f"Alignment of all figures: {NOVEL_FIGURES['psnr'].alignment}.", definitions_table(shown)]
+            measured = {name for trial in self.trials for name in trial.figures}
+            shown = {figure.axis: figure for name, figure in NOVEL_FIGURES.items() if name in measured}
+            alignment = f"Alignment of all figures: {NOVEL_FIGURES['psnr'].alignment}."
+            parts += [alignment, figures_table(shown, aligned=False)]
         return "\n\n".join(parts) + "\n"
 
     def facts(self) -> str:
@@ -137,30 +129,14 @@ class NovelReport:
             f"PyTorch {about['versions']['torch']}."
         )
 
-    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
-        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
-
-        Raises:
-            MissingExtraError: a plot is wanted and matplotlib is not installed.
-            OutputError: no permission, full disk.
-        """
-        if not plot:
-            return write_report(self, path)
+    def draw(self, path: Path) -> None:
+        """The plot beside the tables."""
         from worldline.eval.novel.plots import draw_report
 
-        return write_report(self, path, draw_report)
+        draw_report(self, path)
 
     def _table(self, group: str) -> str:
-        lines = []
-        for views in self.counts:
-            for method in self.methods:
-                rows = self.of(method, views, group).values()
-                line: dict[str, Any] = {"views": views, "method": method}
-                for name, figure in NOVEL_FIGURES.items():
-                    values = [row.get(name, nan) for row in rows]
-                    text = f"{mean_interval(values)[0]:.2f}" if name in _WITHOUT_INTERVAL else mean_cell(values)
-                    if text not in (None, "nan"):
-                        line[figure.axis] = text
-                if rows:
-                    lines.append({**line, "scenes": len(rows)})
-        return table(lines, ("views", "method", *(figure.axis for figure in NOVEL_FIGURES.values()), "scenes"))
+        pairs = [(views, method) for views in self.counts for method in self.methods]
+        groups = [((views, method), list(self.of(method, views, group).values())) for views, method in pairs]
+        titles = {name: figure.axis for name, figure in NOVEL_FIGURES.items()}
+        return means_table(groups, ("views", "method"), titles, "scenes", plain=_WITHOUT_INTERVAL)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
-
+from worldline.eval import report
 from worldline.eval.figures import Figure
-from worldline.eval.report import table
-from worldline.eval.statistics import mean_cell
 
 FARTHEST = 80.0  # metres: true depths beyond do not count, predictions are clipped there
 CLOUD_STRIDE = 4  # every so-manieth row and column of the images enters the clouds
@@ -64,22 +61,9 @@ STREAM_FIGURES: dict[str, Figure] = {figure.name: figure for figure in _ALL}
 def means_table(rows: Iterable[tuple[tuple[str, ...], Sequence[Mapping[str, float]]]], keys: Sequence[str],
                 names: Iterable[str]) -> str:  # fmt: skip
     """Markdown: one line per group of drives, its labels under ``keys``, then the figures that any group has."""
-    names = list(names)
-    lines = []
-    for labels, group in rows:
-        line: dict[str, object] = dict(zip(keys, labels, strict=True))
-        for name in names:
-            text = mean_cell([figures.get(name, np.nan) for figures in group])
-            if text is not None:
-                line[name] = text
-        lines.append({**line, "drives": len(group)})
-    return table(lines, (*keys, *names, "drives"))
+    return report.means_table(rows, keys, {name: name for name in names}, "drives")
 
 
 def definitions_table(names: Iterable[str]) -> str:
     """What the figures of a page are."""
-    rows = [
-        {"figure": f.name, "meaning": f.meaning, "alignment": f.alignment, "unit": f.unit, "better": f.better}
-        for f in (STREAM_FIGURES[name] for name in names if name in STREAM_FIGURES)
-    ]
-    return table(rows, ("figure", "meaning", "alignment", "unit", "better"))
+    return report.figures_table({name: STREAM_FIGURES[name] for name in names if name in STREAM_FIGURES})

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from worldline import worlds
 from worldline.errors import InputError, NoPlaceError
-from worldline.eval.report import write_report
+from worldline.eval.report import TrialReport, difference, table
 from worldline.eval.statistics import mean_interval, rounded
 from worldline.eval.streams.drives import RATE, DriveSpec, DriveStore, StreamDrive
-from worldline.eval.streams.figures import definitions_table, means_table
+from worldline.eval.streams.figures import STREAM_FIGURES, definitions_table, means_table
 from worldline.eval.streams.runs import run_constant, run_road, run_single_frames, run_stream
 from worldline.eval.streams.scores import DriveScores, latency, score_drive
 from worldline.eval.suites import about
@@ -69,7 +69,7 @@ class StreamTrial:
 
 
 @dataclass
-class StreamReport:
+class StreamReport(TrialReport):
     """All trials, their means over drives, and how the methods compare drive by drive."""
 
     about: dict[str, Any]
@@ -77,30 +77,19 @@ class StreamReport:
     sensors: Sequence[str]
     trials: list[StreamTrial] = field(default_factory=list)
 
-    @property
-    def methods(self) -> list[str]:
-        """In the order in which they were measured."""
-        return list(dict.fromkeys(trial.method for trial in self.trials))
-
     def of(self, method: str) -> dict[int, DriveScores]:
         """Scores of a method by seed."""
         return {trial.seed: trial.scores for trial in self.trials if trial.method == method}
 
     def comparison(self) -> list[dict[str, Any]]:
         """The first model minus every other method, drive by drive: mean difference with its interval."""
-        rows, first = [], self.of(self.models[0])
-        for method in self.methods:
-            if method == self.models[0]:
-                continue
-            other = self.of(method)
-            for name in _COMPARED:
-                pairs = [(first[seed].figures.get(name), other[seed].figures.get(name)) for seed in first]
-                gaps = [a - b for a, b in pairs if a is not None and b is not None]
-                mean, low, high = mean_interval(gaps)
-                if mean == mean:
-                    better = sum(gap < 0 for gap in gaps)
-                    rows.append({"figure": name, "against": method, "difference": mean, "low": low, "high": high,
-                                 "drives better": f"{better} of {len(gaps)}"})  # fmt: skip
+        drives = {m: {seed: scores.figures for seed, scores in self.of(m).items()} for m in self.methods}
+        rows, first = list[dict[str, Any]](), self.models[0]
+        for method in drives:
+            for name in _COMPARED if method != first else ():
+                row = difference(drives[first], drives[method], STREAM_FIGURES[name], "drives")
+                if row is not None:
+                    rows.append({"figure": name, "against": method, **row})
         return rows
 
     def as_json(self) -> dict[str, Any]:
@@ -137,13 +126,11 @@ class StreamReport:
 
     def as_markdown(self, *, with_definitions: bool = True) -> str:
         """Tables, the command that made them, and the definitions of their columns."""
-        from worldline.eval.report import table
-
         groups = {(m,): [scores.figures for scores in self.of(m).values()] for m in self.methods}
         cameras = {
             (name,): [scores.of_sensor(name) for scores in self.of(self.models[0]).values()] for name in self.sensors
         }
-        parts = [f"```text\n{self.about['command']}\n```"] if "command" in self.about else []
+        parts = self.heading()
         parts += [
             facts(self.about),
             "Depth in metres as the stream gives it, nothing aligned with the truth. Mean over drives, 95 % interval.",
@@ -161,18 +148,11 @@ class StreamReport:
             parts.append(definitions_table((*_METRIC, *_CLOUD, *_REST)))
         return "\n\n".join(parts) + "\n"
 
-    def write(self, path: Path, *, plot: bool = False) -> list[Path]:
-        """Write ``path`` (JSON) and, beside it, the same name with ``.md`` and, if wanted, ``.png``.
-
-        Raises:
-            MissingExtraError: a plot is wanted and matplotlib is not installed.
-            OutputError: no permission, full disk.
-        """
-        if not plot:
-            return write_report(self, path)
+    def draw(self, path: Path) -> None:
+        """The plot beside the tables."""
         from worldline.eval.streams.plots import draw_report
 
-        return write_report(self, path, draw_report)
+        draw_report(self, path)
 
 
 def has_memory(models: Mapping[str, Reconstructor]) -> bool:
