@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 SIZE = (720, 420)  # width, height of the tab in pixels: software rendering is slow
+HANG = 300.0  # seconds after which the page counts as hung: far longer than a busy machine needs
 PANEL = 330  # pixels on the right that the controls cover
 # not errors of the page: the browser's chatter about software rendering; the mesh on which viser draws Gaussians, whose
 # vertices hold data instead of positions
@@ -90,9 +91,14 @@ class Window:
         focal = camera.image_height / 2 / np.tan(camera.fov / 2)
         return np.stack([camera.image_width / 2 + focal * x / z, camera.image_height / 2 + focal * y / z], axis=-1)
 
-    def settle(self, seconds: float = 60.0) -> np.ndarray:
-        """Wait until the viewer has sent everything and two pictures in a row are equal; returns the picture."""
+    def settle(self, seconds: float = HANG) -> np.ndarray:
+        """Wait until the tab has drawn all that the state asks for; returns the picture.
+
+        That the picture no longer changes says nothing on a busy machine, which may not have begun to draw. So the tab
+        is asked for a picture of its own first: it answers after what was sent before.
+        """
         self.viewer.settle(seconds)
+        self.client.get_render(16, 16, timeout=seconds)
         before, deadline = self.picture(), time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.page.wait_for_timeout(150)
@@ -102,7 +108,7 @@ class Window:
             before = after
         raise AssertionError(f"the picture still changes after {seconds} s")
 
-    def until(self, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = HANG) -> Any:
         """Poll until ``condition()`` is true and return its value; the page stays responsive meanwhile."""
         deadline = time.monotonic() + seconds
         while not (value := condition()):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from browser_window import SIZE, Window, leave_out, need, watch
+from browser_window import HANG, SIZE, Window, leave_out, need, watch
 from worldline.scene import Scene
 
 FLAGS = [
@@ -69,11 +69,11 @@ def opening(chromium: Any, shots: Path) -> Iterator[Callable[..., Window]]:
                 stack.callback(viewer.stop)
             tab = chromium.new_page(viewport={"width": size[0], "height": size[1]})
             stack.callback(tab.close)
-            tab.set_default_timeout(60_000)  # ms; a busy machine draws in software
+            tab.set_default_timeout(1000 * HANG)  # ms
             window, known = Window(viewer, tab, shots), set(viewer.server.get_clients())
             watch(window)
             tab.goto(viewer.url)
-            window.until(lambda: set(viewer.server.get_clients()) - known, 60.0)
+            window.until(lambda: set(viewer.server.get_clients()) - known)
             window.dismiss()
             window.settle()
             return window

@@ -20,6 +20,7 @@ from worldline.cli import main
 from worldline.cli import view as verb
 
 pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
+HANG = 300.0  # seconds after which a program counts as hung: far longer than a busy machine needs
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 
 
@@ -54,10 +55,10 @@ def start(scene_folder: Path) -> Iterator[Callable[..., tuple[subprocess.Popen, 
 def test_it_answers_and_ends_on_ctrl_c(start: Callable[..., tuple[subprocess.Popen, list[str]]]) -> None:
     program, lines = start("--port", "0")
     url = re.search(r"http://127\.0\.0\.1:\d+", lines[-1]).group()
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=HANG) as answer:
         assert answer.status == 200 and b"<html" in answer.read()
     program.send_signal(signal.SIGINT)
-    out, err = program.communicate(timeout=30)
+    out, err = program.communicate(timeout=HANG)
     assert program.returncode == 0 and err == ""
     assert "closed" in out and "viser" not in out
 
