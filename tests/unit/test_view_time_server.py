@@ -15,6 +15,7 @@ import pytest
 
 import moving_scene
 from worldline.outputs.view import open_viewer
+from worldline.outputs.view.layers.cloud import Cloud
 from worldline.outputs.view.live import LiveViewer, open_live
 from worldline.outputs.view.state import ViewState
 from worldline.scene import SceneWriter
@@ -76,6 +77,22 @@ def test_another_choice_of_points_sends_them_once(monkeypatch: pytest.MonkeyPatc
         viewer.store.change(sensors=frozenset({"front"}))
         viewer.settle()
         assert not [message for message in messages if type(message).__name__ == "PointCloudMessage"]
+
+
+def test_a_viewer_that_ends_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent, original = [], Cloud._send
+    with viewing(moving_scene.make_scene(tracks=False)) as viewer:
+
+        def send(self: Cloud, *arguments: Any, **options: Any) -> None:
+            original(self, *arguments, **options)
+            sent.append(arguments[0])
+            viewer._closed.set()
+
+        monkeypatch.setattr(Cloud, "_send", send)
+        viewer.store.change(coloring="time")
+        viewer._painter.join()
+        viewer._closed.clear()  # so that the end of the test ends it
+        assert len(sent) == 1  # of twelve clouds
 
 
 def test_play_and_pause_and_the_end_without_loop() -> None:

@@ -101,6 +101,8 @@ class Cloud:
     def _show(self, shown: Bool[np.ndarray, "view 2"], drawn: Int64[np.ndarray, "view 2"], state: ViewState) -> None:
         """Send what is missing of the parts that are shown, and hide all others."""
         for index, part in np.argwhere(shown).tolist():
+            if self.viewer.stopped:
+                return
             self._send(index, part, int(drawn[index, part]), state)
         index_of = {number: index for index, number in enumerate(self.stage.ids)}
         with self.viewer.server.atomic():
@@ -120,7 +122,7 @@ class Cloud:
     ) -> None:
         """Send parts of other moments, hidden, until something else is asked."""
         for index, part in np.argwhere(hidden).tolist():
-            if self.viewer.has_news:
+            if self.viewer.has_news or self.viewer.stopped:
                 return
             self._send(index, part, int(drawn[index, part]), state, visible=False)
 
