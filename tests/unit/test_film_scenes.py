@@ -192,6 +192,19 @@ def test_long_films_keep_few_moments(video: Scene, monkeypatch: pytest.MonkeyPat
     assert len(made) <= len(video)
 
 
+def test_threads_make_no_moment_twice(video: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, surfels_of, before = [], scene_module.surfels_of, torch.get_num_threads()
+    monkeypatch.setattr(scene_module, "surfels_of", lambda view, *rest: made.append(view) or surfels_of(view, *rest))
+    monkeypatch.setattr(scene_module, "_KEPT", 3)  # as many as two threads have at hand
+    try:
+        torch.set_num_threads(2)
+        moments = [time for time in video.times for _ in range(2)]
+        list(render_scene(video, [video.views[0].camera] * len(moments), moment=moments))
+    finally:
+        torch.set_num_threads(before)
+    assert len(made) <= 2 * len(video)  # of each view what stands still and what moves
+
+
 def test_threads_find_all_that_they_share_ready(video: Scene) -> None:
     renderer = SceneRenderer(video, RenderOptions(kind="depth"), [view.camera for view in video.views])
     renderer.prepare(video.times[0])

@@ -100,7 +100,7 @@ def _drawn(renderer: SceneRenderer, jobs: list[tuple[Camera, float | int | None]
     if threads < 2:
         yield from (renderer.draw(*job) for job in jobs)
         return
-    for _, moment in jobs:
+    for moment in {moment for _, moment in jobs}:
         renderer.prepare(moment)
     before = torch.get_num_threads()
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -218,8 +218,10 @@ class SceneRenderer:
         return self.kind in ("points", "depth") and self.device.type == "cpu"
 
     def prepare(self, moment: float | int | None) -> None:
-        """Do what several threads would otherwise do at once. What moves at one time is made when it is drawn."""
-        self._parts(moment)
+        """Do what several threads would otherwise do at once; what moves at one time is made when it is drawn."""
+        _ = self._still
+        if moment is None:
+            _ = self._all_moving
         if self.kind == "depth":
             _ = self._depth_range
 
