@@ -18,6 +18,7 @@ from worldline.scene import Scene, SceneView, SceneWriter
 from worldline.types import Provenance
 
 pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
+HANG = 300.0  # seconds after which a viewer counts as hung: far longer than a busy machine needs
 
 
 def view(number: int, *, confidence: tuple[float, float] = (1.0, 5.0)) -> SceneView:
@@ -47,7 +48,7 @@ def feeding() -> Iterator[Callable[..., Feed]]:
     def feeding_(first: Scene, most_moments: int = 3) -> Feed:
         feeds.append(Feed(first, "stream", host="127.0.0.1", port=0, most_moments=most_moments))
         feeds[-1].viewer.store.change(timing="all")
-        feeds[-1].viewer.settle(60)
+        feeds[-1].viewer.settle(HANG)
         return feeds[-1]
 
     yield feeding_
@@ -64,7 +65,7 @@ def stand_at(feed: Feed, position: np.ndarray) -> None:
     """As if the camera of a tab had moved there."""
     for listener in feed.viewer._camera_listeners:
         listener(np.asarray(position, np.float64).reshape(1, 3))
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
 
 
 def check_frusta(feed: Feed) -> None:
@@ -96,7 +97,7 @@ def test_frusta_stay_with_their_views_while_old_moments_go(
     feed, flown = feeding(views(0, 1)), []
     for number in range(2, 7):
         feed.add(views(number))
-        feed.viewer.settle(60)
+        feed.viewer.settle(HANG)
         check_frusta(feed)
     stage = feed.viewer.stages[0]
     assert stage.ids == [4, 5, 6]
@@ -106,7 +107,7 @@ def test_frusta_stay_with_their_views_while_old_moments_go(
     click(SimpleNamespace(client=object()))
     assert [each.name for each in flown] == ["000005"]
     feed.restart(views(20))
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     click(SimpleNamespace(client=object()))  # it was on its way when the view went
     assert len(flown) == 1
 
@@ -116,7 +117,7 @@ def test_colours_of_views_stay_while_old_moments_go(feeding: Callable[..., Feed]
     feed.viewer.store.change(coloring="view")
     for number in (2, 3, 4):
         feed.add(views(number))
-        feed.viewer.settle(60)
+        feed.viewer.settle(HANG)
     frusta, cloud = layer_of(feed, "Frusta"), layer_of(feed, "Cloud")
     colors = {number: tuple(handle.color) for number, handle in frusta._handles.items()}
     assert len(set(colors.values())) == 3
@@ -129,15 +130,15 @@ def test_a_tab_inside_a_frustum_survives_a_restart(feeding: Callable[..., Feed])
     stand_at(feed, view(2).camera.center)
     assert not frusta._handles[2].visible and frusta._handles[0].visible
     feed.restart(views(9))
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     check_frusta(feed)
     assert frusta._handles[3].visible and feed.viewer.stages[0].ids == [3]
     feed.add(views(10))
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     stand_at(feed, view(10).camera.center)  # a camera that came later steps aside as well
     assert frusta._handles[3].visible and not frusta._handles[4].visible
     feed.restart(views(10, 11))  # and so does one that appears around a tab that stands still
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     assert 5 not in frusta._handles and frusta._handles[6].visible
 
 
@@ -150,7 +151,7 @@ def test_measuring_means_what_is_drawn_past_the_oldest_moments_and_a_restart(
     panel = next(each for each in feed.viewer.panels if type(each).__name__ == "MeasurePanel")
     for change in (lambda: feed.add(views(3)), lambda: feed.add(views(4, 5)), lambda: feed.restart(views(8, 9))):
         change()
-        feed.viewer.settle(60)
+        feed.viewer.settle(HANG)
         check_measuring(feed)
         check_frusta(feed)
         (points, _), *_ = layer_of(feed, "Cloud").visible_points()
@@ -171,7 +172,7 @@ def test_a_click_while_views_come_and_go(feeding: Callable[..., Feed], monkeypat
     monkeypatch.setattr(stage, "replace_views", replace_views)
     feed.add(views(3))
     feed.restart(views(30))
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     assert len(found) == 2 and len(found[0]) == len(drawn) - 2 and not found[1]  # still and moving things of a view
     for points, _ in found[0]:
         np.testing.assert_array_equal(points, drawn[float(points[:, 0].min())])
@@ -181,7 +182,7 @@ def test_the_least_sure_are_hidden_of_all_views_while_a_stream_grows(feeding: Ca
     feed, counted = feeding(views(0, 1), most_moments=9), []
     feed.viewer.on_count(lambda drawn, total: counted.append(drawn))
     feed.viewer.store.change(confidence=50.0)
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     cloud = layer_of(feed, "Cloud")
     pixels = moving_scene.HEIGHT * moving_scene.WIDTH
 
@@ -193,11 +194,11 @@ def test_the_least_sure_are_hidden_of_all_views_while_a_stream_grows(feeding: Ca
     assert drawn() == pytest.approx(pixels, rel=0.03)
     before = dict(cloud._handles)
     feed.add(views(2))  # as sure as the others: nothing of those is sent again
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     assert drawn() == pytest.approx(1.5 * pixels, rel=0.05)
     assert all(cloud._handles[key] is handle for key, handle in before.items())
     feed.add(views(3, 4, 5, confidence=(6.0, 9.0)))  # surer than all that was there
-    feed.viewer.settle(60)
+    feed.viewer.settle(HANG)
     assert drawn() == pytest.approx(3 * pixels, rel=0.05)
     assert {key[0] for key, handle in cloud._handles.items() if len(handle.points)} >= {3, 4, 5}
 

@@ -22,13 +22,14 @@ from worldline.scene import SceneWriter
 from worldline.types import Provenance
 
 pytest.importorskip("viser", reason="needs the viewer: pip install 'worldline[view]'")
+HANG = 300.0  # seconds after which a viewer counts as hung: far longer than a busy machine needs
 
 
 @contextmanager
 def viewing(*scenes: Any, **options: Any) -> Iterator[Any]:
     viewer = open_viewer(scenes, port=0, **options)
     try:
-        viewer.settle()
+        viewer.settle(HANG)
         yield viewer
         assert not viewer.failures, viewer.failures
     finally:
@@ -61,7 +62,7 @@ def test_playing_sends_no_points(monkeypatch: pytest.MonkeyPatch) -> None:
         messages = sent(viewer, monkeypatch)
         for tick in (1, 2, 3, 0):
             viewer.store.change(moment=tick)
-            viewer.settle()
+            viewer.settle(HANG)
         assert messages and len(messages) < 100
         assert max(map(array_bytes, messages)) < 100  # the arrow of the box; points would be thousands
 
@@ -70,12 +71,12 @@ def test_another_choice_of_points_sends_them_once(monkeypatch: pytest.MonkeyPatc
     with viewing(moving_scene.make_scene(tracks=False), state=ViewState(frusta=False)) as viewer:
         messages = sent(viewer, monkeypatch)
         viewer.store.change(coloring="time")
-        viewer.settle()
+        viewer.settle(HANG)
         clouds = [message for message in messages if type(message).__name__ == "PointCloudMessage"]
         assert len(clouds) == 8 + 4  # of each view what stands still, of those of one sensor what moves
         messages.clear()
         viewer.store.change(sensors=frozenset({"front"}))
-        viewer.settle()
+        viewer.settle(HANG)
         assert not [message for message in messages if type(message).__name__ == "PointCloudMessage"]
 
 
@@ -100,7 +101,7 @@ def test_play_and_pause_and_the_end_without_loop() -> None:
         panel = panel_of(viewer, "TimelinePanel")
         panel.clock.loop, panel.clock.speed = False, 50.0
         panel.toggle()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANG
         while (panel.clock.playing or panel._button.label == "Pause") and time.monotonic() < deadline:
             time.sleep(0.01)
         assert viewer.store.now.moment == 3 and panel._button.label == "Play" and panel._slider.value == 3
@@ -123,7 +124,7 @@ def test_picking_sees_what_is_drawn_where_it_stands() -> None:
             assert found is not None
             np.testing.assert_allclose(found, eye + shift + moving_scene.NEAR * ahead, atol=0.05)
         viewer.store.change(motion="static", moment=0)
-        viewer.settle()
+        viewer.settle(HANG)
         behind = panel.pick(eye, ahead, 1e-3)  # the wall, which other moments have seen there
         assert behind is not None and behind[2] == pytest.approx(moving_scene.WALL)
 
@@ -163,10 +164,10 @@ def test_a_stream_that_is_started_again_takes_the_place_of_the_first(tmp_path: P
         writer = SceneWriter(tmp_path, provenance=Provenance(model="x"), scale="known-poses")
         writer.add_many(moving_scene.renamed(view, f"again {view.name}", view.timestamp + 100) for view in views[:2])
         writer.flush()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANG
         while len(viewer.stages[0]) != 2 and time.monotonic() < deadline:
             time.sleep(0.02)
-        viewer.settle()
+        viewer.settle(HANG)
         assert viewer.stages[0].times == (110.0,) and viewer.store.now.moment == 0
         assert "Another stream has begun in the folder." in said and not viewer.failures
     finally:
@@ -190,7 +191,7 @@ def test_a_live_scene_forgets_old_moments_and_their_nodes() -> None:
             live.show([Final(view) for view in views[number : number + 2]])
         viewer = live.viewer
         assert viewer is not None and live.url == viewer.url
-        viewer.settle()
+        viewer.settle(HANG)
         stage, cloud = viewer.stages[0], viewer.layers[0]
         assert stage.times == moving_scene.TIMES[2:] and stage.ids == [4, 5, 6, 7]
         assert {key[0] for key in cloud._handles} == {4, 5, 6, 7}
