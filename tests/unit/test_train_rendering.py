@@ -200,6 +200,7 @@ def test_the_published_recipes_render_with_the_published_weights(tmp_path):
 def test_lpips_is_asked_for_by_name_where_it_is_missing(batch, monkeypatch):
     monkeypatch.setattr(perceptual, "_packages_are_here", lambda: False)
     assert perceptual.load_lpips() is None
+    perceptual.need_lpips.cache_clear()
     with pytest.raises(MissingExtraError, match="LPIPS"):
         rendering.rendering_loss(exact_maps(batch), batch, perceptual_weight=1.0)
 
