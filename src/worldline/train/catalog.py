@@ -156,7 +156,11 @@ def mini_gaussians(output: Path) -> TrainRecipe:
     so all stages have that size, and what keeps a step cheap is that only a part of each target is rendered. Colours
     are those of the photos; the colour branch gets no gradient.
     """
-    drawn = {"size": 224, "references": 4, "rendering_weight": 1.0, "render_views": 2, "render_size": 112}
+    few = Stage(
+        0.6, 224, views=(4, 4), views_per_step=4, references=4, least_overlap=(0.3, 0.6), rendering_weight=1.0,
+        render_views=2, render_size=112,
+    )  # fmt: skip
+    many = replace(few, until=1.0, views=(3, 8), views_per_step=8, least_overlap=(0.2, 0.5))
     return TrainRecipe(
         output=output,
         pool=output / POOL,
@@ -166,10 +170,7 @@ def mini_gaussians(output: Path) -> TrainRecipe:
         init="mvdust3r-plus-mini",
         learn=("_gaussians.",),
         minutes=60,
-        stages=(
-            Stage(0.6, views=(4, 4), views_per_step=4, least_overlap=(0.3, 0.6), **drawn),  # type: ignore[arg-type]
-            Stage(1.0, views=(3, 8), views_per_step=8, least_overlap=(0.2, 0.5), **drawn),  # type: ignore[arg-type]
-        ),
+        stages=(few, many),
         learning_rate=1e-3,
         final_learning_rate=1e-5,
         hold=0.5,
