@@ -29,6 +29,11 @@ def scene_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic_scene.make_scene().save(tmp_path_factory.mktemp("scenes") / "my room")
 
 
+def hear_ctrl_c() -> None:
+    """A shell starts background jobs deaf to Ctrl-C, and what they start inherits it: also these tests' programs."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(scene_folder: Path) -> Iterator[Callable[..., tuple[subprocess.Popen, list[str]]]]:
     """``start(*options)`` -> the running program and the lines it has printed, up to the address."""
@@ -36,7 +41,9 @@ def start(scene_folder: Path) -> Iterator[Callable[..., tuple[subprocess.Popen, 
 
     def start_(*options: str) -> tuple[subprocess.Popen, list[str]]:
         command = [sys.executable, "-m", "worldline", "view", str(scene_folder), "--no-browser", *options]
-        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        program = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c
+        )
         running.append(program)
         lines = []
         while not lines or not lines[-1].startswith("viewer: "):
