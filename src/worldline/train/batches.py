@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,10 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from worldline.errors import InputError
+from worldline.train.appearance import Appearance, ColorChange
 from worldline.train.correspondence import Cameras, cameras_of, choose_views, overlap, token_matches, world_points
 from worldline.train.data import PosedImages, mirror, shrink
-from worldline.train.precise import turned
 
-_LUMA = np.array([0.299, 0.587, 0.114])
 _COVERED = 0.7  # share of the pixels of a render-only view that one input view should see
 Part = TypeVar("Part", "Batch", "Targets")
 
@@ -74,38 +73,6 @@ def _moved(batch: Part, device: torch.device | str) -> Part:
 
 
 @dataclass(frozen=True)
-class ColorChange:
-    """Brightness, contrast, saturation, white balance, gamma and noise of the views of a batch."""
-
-    matrix: Float[Tensor, "scene view 3 3"]  # applied to colours in [0, 1]
-    offset: Float[Tensor, "scene view"]
-    gamma: Float[Tensor, "scene view"]
-    noise: Float[Tensor, "scene"]  # standard deviation
-    noise_seed: int
-
-    @classmethod
-    def draw(cls, scenes: int, views: int, rng: np.random.Generator, shares: tuple[float, float] = (0.7, 0.7)) -> Self:
-        """Partly shared by a scene, partly drawn per view: different photos of one place differ in all of these.
-
-        ``shares`` are the standard deviations of the two parts.
-        """
-        drawn = [_draw_colors(views, rng, shares) for _ in range(scenes)]
-        matrix, offset, gamma, noise = (
-            torch.from_numpy(np.stack(part).astype(np.float32)) for part in zip(*drawn, strict=True)
-        )
-        return cls(matrix, offset, gamma, noise, int(rng.integers(2**62)))
-
-    def apply(self, colors: Float[Tensor, "scene view height width 3"]) -> Float[Tensor, "scene view height width 3"]:
-        """Changed colours, in [0, 1] as the given ones."""
-        per_view = (..., None, None, None)
-        changed = turned(colors, self.matrix[:, :, None, None]) + self.offset[per_view]
-        changed = changed.clamp(1e-4, 1) ** self.gamma[per_view]
-        generator = torch.Generator(colors.device).manual_seed(self.noise_seed)
-        noise = torch.randn(colors.shape, generator=generator, device=colors.device)
-        return (changed + noise * self.noise[:, None, None, None, None]).clamp(0, 1)
-
-
-@dataclass(frozen=True)
 class Draft:
     """A batch before any pixel is computed."""
 
@@ -142,10 +109,7 @@ class Draft:
         return Batch(images[:, seen], points, valid[:, seen], poses[:, seen], matches, targets)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Draft:
-        colors = self.colors
-        if colors is not None:
-            matrix, offset, gamma, noise = map(change, (colors.matrix, colors.offset, colors.gamma, colors.noise))
-            colors = ColorChange(matrix, offset, gamma, noise, colors.noise_seed)
+        colors = None if self.colors is None else self.colors.with_parts(change)
         inner = None if self.intrinsics is None else change(self.intrinsics)
         cameras = Cameras(*map(change, self.cameras))
         return Draft(change(self.images), change(self.depth), cameras, colors, inner, self.render_only)
@@ -159,6 +123,7 @@ def draw_batch(
     least_overlap: tuple[float, float] = (0.15, 0.15),
     augment: bool = True,
     render_only: int | None = None,
+    appearance: Appearance | None = None,
 ) -> Draft:
     """Of every scene ``views`` overlapping views in random order, ``size`` pixels wide, some mirrored, recoloured.
 
@@ -166,6 +131,7 @@ def draw_batch(
         render_only: further views per scene, behind the others, that are rendered and not shown to the network; the
             inputs see most of what they show. The colours of all views of a scene then change alike, because a
             rendering can only have the colours of the inputs. None: nothing is rendered.
+        appearance: how much the images change, where they are augmented; None: a little.
 
     Raises:
         InputError: a scene has too few views, or its images cannot be reduced to that size.
@@ -184,12 +150,13 @@ def draw_batch(
         scene = shrink(scene.choose(chosen), size)
         drawn.append(mirror(scene) if augment and rng.random() < 0.5 else scene)
     intrinsics = np.stack([scene.intrinsics for scene in drawn])
-    shared = {} if render_only is None else {"shares": (1.0, 0.0)}
+    alike = (0.7, 0.7) if render_only is None else (1.0, 0.0)
+    colors = ColorChange.draw(len(drawn), views + further, rng, alike, appearance) if augment else None
     return Draft(
         torch.from_numpy(np.stack([scene.images for scene in drawn])),
         torch.from_numpy(np.stack([scene.depth for scene in drawn])),
         cameras_of(intrinsics, np.stack([scene.world_from_cam for scene in drawn])),
-        ColorChange.draw(len(drawn), views + further, rng, **shared) if augment else None,
+        colors,
         None if render_only is None else torch.from_numpy(intrinsics.astype(np.float32)),
         further,
     )
@@ -208,20 +175,3 @@ def covered_views(
     order = np.argsort(-covered, kind="stable")
     candidates = order[: max(count, good)]
     return [rest[index] for index in rng.permutation(candidates)[:count]]
-
-
-def _draw_colors(
-    views: int, rng: np.random.Generator, shares: tuple[float, float]
-) -> tuple[Float[np.ndarray, "view 3 3"], Float[np.ndarray, "view"], Float[np.ndarray, "view"], np.ndarray]:
-    """Matrix, offset, gamma of every view, and the noise of the scene."""
-
-    def draw(spread: float) -> Float[np.ndarray, "view"]:
-        return spread * (shares[0] * rng.standard_normal() + shares[1] * rng.standard_normal(views))
-
-    gain = np.exp(draw(0.18)[:, None] + np.stack([draw(0.06), draw(0.03), draw(0.06)], -1))
-    saturation = np.clip(1 + draw(0.25), 0, 2)
-    if rng.random() < 0.05:
-        saturation = np.zeros(views)
-    contrast, gamma = np.exp(draw(0.15)), np.exp(draw(0.12))
-    mix = saturation[:, None, None] * np.eye(3) + (1 - saturation)[:, None, None] * _LUMA
-    return (gain * contrast[:, None])[:, :, None] * mix, 0.5 * (1 - contrast), gamma, np.abs(draw(0.012)[0])

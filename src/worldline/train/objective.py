@@ -13,6 +13,7 @@ from worldline.train.batches import Batch
 from worldline.train.matching import AttentionRecord, matching_loss
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.rendering import rendering_loss
+from worldline.train.seams import seam_loss
 from worldline.train.tasks import Figures
 from worldline.types import GaussianMaps, Pointmaps
 
@@ -27,11 +28,12 @@ def objective(
     devices: int,
     step: int = 0,
 ) -> Figures:
-    """Confidence loss of all reference paths plus the weighted matching and rendering losses.
+    """Confidence loss of all reference paths plus the weighted matching, seam and rendering losses.
 
     Means are taken over the valid pixels (and correspondences) of *all* devices: ``summed`` adds the counts up. Logged
     are ``error``, the mean distance after both sides are divided by their mean distance to the origin, the mean
-    ``confidence``, and ``hits``, the share of supervised attentions whose maximum is the true correspondence.
+    ``confidence``, ``hits``, the share of supervised attentions whose maximum is the true correspondence, ``seams``,
+    the error of the steps across patch borders, and ``rgb``, that of the rendered colours.
 
     Args:
         module: calls ``network`` (see :class:`~worldline.train.build.TrainedNetwork`), perhaps distributed.
@@ -50,12 +52,16 @@ def objective(
     )
     counts = summed(losses.valid_counts(valid))
     loss = losses.confidence_loss(predicted, confidence, target, valid, recipe.confidence_alpha, counts=counts).sum()
-    hits = rgb = torch.zeros((), device=loss.device)
+    hits = seams = rgb = torch.zeros((), device=loss.device)
     if stage.matching_weight:
         grid = network.encoder.patch_embed.grid(*batch.images.shape[-2:])
         record = AttentionRecord(queries, keys)
         matching, hits = matching_loss(network, record, batch.matches, paths, grid, summed)
         loss = loss + stage.matching_weight * matching
+    if stage.seam_weight:
+        truth = losses.rows_of_targets(batch.points, batch.valid, batch.world_from_cam, paths)
+        seams = seam_loss(losses.rows_of_paths(points.float()), *truth, network.config.patch_size, summed)
+        loss, seams = loss + stage.seam_weight * seams, seams.detach()
     if stage.rendering_weight:
         drawn = GaussianMaps(*(part[:, 0].float() for part in maps[2:]))
         first = Pointmaps(points[:, 0], whole_confidence[:, 0], drawn)
@@ -66,7 +72,7 @@ def objective(
     with torch.no_grad():
         error = losses.regression_loss(predicted, target, valid, counts=counts).mean()
     mean_confidence = confidence.detach().mean() / devices
-    return Figures(loss, {"error": error, "confidence": mean_confidence, "hits": hits, "rgb": rgb})
+    return Figures(loss, {"error": error, "confidence": mean_confidence, "hits": hits, "seams": seams, "rgb": rgb})
 
 
 class _Thinning:

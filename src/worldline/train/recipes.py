@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from worldline.errors import InputError
+from worldline.train.appearance import Appearance
 
 if TYPE_CHECKING:
     from worldline.models.config import MVDust3rConfig
@@ -37,6 +38,7 @@ class Stage:
     least_overlap: tuple[float, float] = (0.15, 0.15)  # range of the share of pixels that a view has in common with one
     # chosen before it, drawn per scene: large shares are easy, small ones are what photo sets look like
     matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
+    seam_weight: float = 0.0  # of the loss on jumps between patches, see worldline.train.seams; not in the paper
     learning_rate: float = 1.0  # factor on the recipe's learning rate
     loss_stride: int = 1  # the loss sees every so many rows and columns, others in every step: a patch has few unknowns
 
@@ -92,6 +94,7 @@ class TrainRecipe:
     clip_norm: float | None = 1.0  # total gradient norm; None: never clipped
     largest_loss: float | None = None  # a step with a larger loss is skipped like one that is not finite
     confidence_alpha: float = 0.2  # price of a low confidence
+    appearance: Appearance = field(default_factory=Appearance)  # how much images change their colours and sharpness
     ema_decay: float = 0.999  # of the exported weights, per step; ramps up from 0
     device: str = "cpu"
     strategy: Strategy = "auto"  # auto: ddp where torchrun started several processes

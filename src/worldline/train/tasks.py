@@ -144,7 +144,7 @@ def task_of(recipe: TrainRecipe) -> Task:
 class ViewTask:
     """MV-DUSt3R(+): some views of a still scene, in one pass."""
 
-    logged = ("error", "confidence", "hits", "rgb")
+    logged = ("error", "confidence", "hits", "seams", "rgb")
 
     def empty(self, recipe: TrainRecipe) -> nn.Module:
         """See :class:`Task`."""
@@ -183,7 +183,10 @@ class ViewTask:
         scenes = source.draw(rng, request.scenes, request.size)
         stage = request.stage
         render_only = stage.render_views if stage.rendering_weight else None
-        return draw_batch(scenes, rng, request.views, request.size, stage.least_overlap, render_only=render_only)
+        return draw_batch(
+            scenes, rng, request.views, request.size, stage.least_overlap,
+            render_only=render_only, appearance=recipe.appearance,
+        )  # fmt: skip
 
     def figures(
         self,

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from worldline.errors import InputError
-from worldline.train.batches import ColorChange
+from worldline.train.appearance import Appearance, ColorChange
 from worldline.train.correspondence import Cameras, cameras_of, token_matches
 from worldline.train.precise import turned
 from worldline.train.streams.drives import Drive, mirror_drive, shrink_drive
@@ -90,7 +90,7 @@ class StreamDraft:
         )  # fmt: skip
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
-        colors = None if self.colors is None else replace(self.colors, **_changed(self.colors, change))
+        colors = None if self.colors is None else self.colors.with_parts(change)
         cameras = None if self.cameras is None else Cameras(*map(change, self.cameras))
         return replace(self, **_changed(self, change), colors=colors, cameras=cameras)
 
@@ -131,6 +131,7 @@ class SequenceOptions:
     corruption: Corruption = field(default_factory=Corruption)
     matched: float = 0.0
     augment: bool = True
+    appearance: Appearance = field(default_factory=Appearance)
 
 
 def draw_sequences(drives: Sequence[Drive], options: SequenceOptions, rng: np.random.Generator) -> StreamDraft:
@@ -157,7 +158,7 @@ def draw_sequences(drives: Sequence[Drive], options: SequenceOptions, rng: np.ra
         focused=bool(rng.random() < options.focus),
         farthest=options.farthest,
         cameras=_cameras(drawn) if matched else None,
-        colors=ColorChange.draw(len(drawn), views, rng, _COLOR_SHARES) if options.augment else None,
+        colors=ColorChange.draw(len(drawn), views, rng, _COLOR_SHARES, options.appearance) if options.augment else None,
     )
 
 

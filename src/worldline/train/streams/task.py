@@ -62,7 +62,7 @@ class StreamTask:
         options = SequenceOptions(
             request.views, request.sensors, recipe.shape(request.size), stage.alone, stage.keep, stage.focus,
             recipe.skip_steps, recipe.reverse, recipe.farthest, Corruption.parse(recipe.corrupt),
-            matched=stage.matched if stage.matching_weight else 0.0,
+            matched=stage.matched if stage.matching_weight else 0.0, appearance=recipe.appearance,
         )  # fmt: skip
         return draw_sequences(source.draw(rng, request.scenes, request.size), options, rng)
 
