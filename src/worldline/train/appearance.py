@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -91,7 +91,8 @@ class ColorChange:
 
     def with_parts(self, change: Callable[[Tensor], Tensor]) -> Self:
         """The same with every tensor changed, e.g. moved."""
-        return replace(self, **{name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)})
+        parts: dict[str, Any] = {k: change(value) for k, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **parts)
 
 
 def blurred(
