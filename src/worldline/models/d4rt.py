@@ -378,7 +378,7 @@ class QueryDecoder(nn.Module):
         rows, columns = reference_grid(self.config)
         axes = (torch.arange(grid[0]).double(), cell_centers(grid[1], rows), cell_centers(grid[2], columns))
         positions = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        angles = guiding_angles(positions.float().to(tokens.device), self.head_dim)
+        angles = guiding_angles(positions.float().to(tokens.device, non_blocking=True), self.head_dim)
         extra = tokens.shape[1] - len(angles)
         return torch.cat((angles, angles.new_zeros(extra, angles.shape[1]))) if extra else angles
 

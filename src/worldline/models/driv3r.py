@@ -196,10 +196,8 @@ class Driv3r(nn.Module):
         keep: float,
     ) -> tuple[Tensor, Tensor]:
         """Tokens that each sensor reads: its own, then those of its neighbours, as [batch·sensor, token, channel]."""
-        stored = (torch.stack(part, 1).unflatten(0, (-1, sensors)) for part in (keys, values))  # batch sensor time …
-        key, value = stored
         own = _chosen(len(keys), keep, first=True)
-        parts = [(key[:, :, own].flatten(2, 3), value[:, :, own].flatten(2, 3))]
+        parts = [_of_sensors(keys, values, own, sensors)]
         if neighbors is not None:
             code = None if relative is None or self.reader.relation is None else self.reader.relate(relative)
             for place in range(neighbors.shape[1]):
@@ -207,7 +205,7 @@ class Driv3r(nn.Module):
                 if not times:
                     continue
                 rows = neighbors[:, place]
-                near = [part[:, rows][:, :, times].flatten(2, 3) for part in (key, value)]
+                near = [part[:, rows] for part in _of_sensors(keys, values, times, sensors)]
                 if code is not None:
                     near = [part + code[:, :, place, None] for part in near]
                 parts.append((near[0], near[1]))
@@ -229,6 +227,13 @@ class Driv3r(nn.Module):
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         layout = "[batch, time, 3, height, width]" if dims == 5 else "[batch, sensor, time, 3, height, width]"
         raise InputError(f"`images` must be a tensor {layout}, got {shape}.", "Stack the images of a stream in order.")
+
+
+def _of_sensors(keys: list[Tensor], values: list[Tensor], times: list[int], sensors: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of some stored images as [batch, sensor, token, channel], without an index that a GPU needs."""
+    chosen = (torch.stack([part[time] for time in times], 1) for part in (keys, values))
+    key, value = (part.flatten(1, 2).unflatten(0, (-1, sensors)) for part in chosen)
+    return key, value
 
 
 def _chosen(count: int, keep: float, first: bool) -> list[int]:

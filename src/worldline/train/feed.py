@@ -49,15 +49,8 @@ class Plan:
 
     def request(self) -> Request:
         """Stage, views and size follow from the share of the run, the seed and the number of the step."""
-        recipe, step = self.recipe, self.progress.step
-        stage = recipe.stage_at(share_done(recipe, self.progress))
-        rng = np.random.default_rng([recipe.seed, step, _SHAPE])
-        views = int(rng.integers(stage.views[0], stage.views[1] + 1))
-        size = int(rng.choice(stage.sizes))
-        fewest, most = stage.cameras
-        sensors = int(rng.integers(fewest, most + 1))
-        scenes = max(1, stage.views_per_step // (views * sensors))
-        return Request(step, stage, views, size, sensors, scenes, recipe.accumulate, self.devices)
+        stage = self.recipe.stage_at(share_done(self.recipe, self.progress))
+        return request_at(self.recipe, self.progress.step, stage, self.devices)
 
     def after(self, trained: Progress) -> Plan:
         """The plan for the step behind this one. Clock time cannot be foreseen: it is taken from the training."""
@@ -65,6 +58,17 @@ class Plan:
         samples = self.progress.samples + request.scenes * request.accumulate * request.devices
         ahead = replace(self.progress, step=request.step + 1, samples=samples, seconds=trained.seconds)
         return replace(self, progress=ahead)
+
+
+def request_at(recipe: TrainRecipe, step: int, stage: Stage, devices: int) -> Request:
+    """What a step of a stage needs; views, size and sensors are drawn from the seed and the number of the step."""
+    rng = np.random.default_rng([recipe.seed, step, _SHAPE])
+    views = int(rng.integers(stage.views[0], stage.views[1] + 1))
+    size = int(rng.choice(stage.sizes))
+    fewest, most = stage.cameras
+    sensors = int(rng.integers(fewest, most + 1))
+    scenes = max(1, stage.views_per_step // (views * sensors))
+    return Request(step, stage, views, size, sensors, scenes, recipe.accumulate, devices)
 
 
 def first_request(recipe: TrainRecipe, progress: Progress, devices: int) -> Plan:

@@ -14,8 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -24,21 +23,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worldline.errors import InputError, WorldlineError
+from worldline.errors import InputError
 from worldline.files import make_folder, write_json
 from worldline.train.build import build_optimizer
 from worldline.train.export import averaged_model, export_model, model_card
-from worldline.train.feed import Feed, Request, first_request
+from worldline.train.feed import Feed, Prepared, Request, first_request
+from worldline.train.guard import READ_EVERY, Guard, StepResult, step_if
 from worldline.train.launch import compile_blocks, largest, need_losses, start_fabric, summed
+from worldline.train.meter import Clock, Meter
 from worldline.train.recipes import Stage, TrainRecipe
 from worldline.train.records import Records
 from worldline.train.schedule import Progress, Timer, learning_rate, share_done
 from worldline.train.state import CHECKPOINT, Average, gathered, read_checkpoint, whole, write_checkpoint
-from worldline.train.tasks import AnyBatch, AnyDraft, Task, task_of
+from worldline.train.tasks import AnyBatch, AnyDraft, Figures, task_of
 
 log = logging.getLogger(__name__)
 
-_MAX_BAD_STEPS = 50  # consecutive non-finite steps before a run gives up
 RECIPE = "recipe.json"
 
 
@@ -101,20 +101,6 @@ def stopping_gently(run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """Figures of one step over all devices, for the log."""
-
-    loss: float
-    logged: dict[str, float]  # see Task.logged
-    gradient_norm: float
-    taken: bool  # False: skipped by the non-finite guard
-
-    def numbers(self) -> dict[str, float]:
-        """All of them by name."""
-        return {"loss": self.loss, **self.logged, "gradient_norm": self.gradient_norm, "taken": self.taken}
-
-
 class Run:
     """State of one training run: network, averaged weights, optimiser, progress, log."""
 
@@ -133,6 +119,10 @@ class Run:
         self.module = self.fabric.setup_module(self.task.module(self.network))
         self.average = Average(self.network, recipe.ema_decay)
         self.optimizer = build_optimizer(self.network, recipe)
+        at_once = self.fabric.device.type == "cpu"  # where nothing is waited for
+        self.guard = Guard(self.network, recipe.largest_loss, 1 if at_once else READ_EVERY)
+        self.part: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext()  # for a profile
+        self._parameters = list(self.network.parameters())
         self._records: Records | None = None
         self._validation: list[Any] | None = None
         self._stop_asked = self._stopped = False
@@ -154,7 +144,7 @@ class Run:
     def loop(self) -> None:
         """Train until the end of the recipe, writing checkpoints, snapshots and validation results on the way."""
         self._open_folder()
-        recipe, bad = self.recipe, 0
+        recipe = self.recipe
         meter = Meter(self.task, recipe)
         timers = [Timer(m) for m in (recipe.checkpoint_minutes, recipe.export_minutes, recipe.validate_minutes)]
         actions: tuple[Callable[[], object], ...] = (self.checkpoint, self.export, self.validate)
@@ -168,13 +158,7 @@ class Run:
                 waited = time.monotonic()
                 request, batches = feed.take()
                 meter.waited += time.monotonic() - waited
-                result = self.train_step([self._on_device(batch) for batch in batches], request.stage)
-                meter.add(result, request)
-                bad = 0 if result.taken else bad + 1
-                if bad >= _MAX_BAD_STEPS:
-                    raise WorldlineError(
-                        f"Loss or gradients were not finite for {bad} steps in a row.", "Lower the learning rate."
-                    )
+                meter.add(self.train_step(self.on_device(batches), request.stage), request)
                 clock.tick()  # the time of the actions below counts with the next step
                 decided = self._agree([timer.due() for timer in timers])
                 if self.progress.step % recipe.log_every_steps == 0:
@@ -196,46 +180,54 @@ class Run:
         return folder
 
     def train_step(self, batches: Sequence[AnyBatch], stage: Stage) -> StepResult:
-        """One optimiser step over one or more batches; a step that is not finite leaves every weight as it was."""
+        """One optimiser step over one or more batches; a step that is not finite leaves every weight as it was.
+
+        On a GPU this only queues work: nothing in here asks the device for a number, except every
+        :data:`~worldline.train.guard.READ_EVERY` steps.
+        """
         recipe, devices = self.recipe, self.fabric.world_size
         rate = learning_rate(recipe, stage, self.progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.module.train()
         torch.manual_seed(self._step_seed())
-        buffers = [(buffer, buffer.clone()) for buffer in self.network.buffers()]
+        self.guard.begin()
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros(1 + len(self.task.logged), device=self.fabric.device)
         for number, batch in enumerate(batches):
             last = number == len(batches) - 1
             with self.fabric.no_backward_sync(self.module, enabled=not last and devices > 1):
-                figures = self.task.figures(
-                    self.module, self.network, batch, stage, recipe, lambda counts: summed(self.fabric, counts),
-                    devices, self.share, self.progress.step,
-                )  # fmt: skip
-                self.fabric.backward(figures.loss * (devices / len(batches)))
+                with self.part("forward"):
+                    figures = self.figures(batch, stage)
+                with self.part("backward"):
+                    self.fabric.backward(figures.loss * (devices / len(batches)))
             total += figures.detached() / len(batches)
-        norm = self._clip()
-        loss, *logged, gradient_norm = torch.cat([summed(self.fabric, total), norm[None]]).tolist()
-        taken = math.isfinite(loss) and math.isfinite(gradient_norm)
-        if recipe.largest_loss is not None:
-            taken = taken and loss <= recipe.largest_loss
-        if taken:
-            self.optimizer.step()
-            self.average.update(self.network, self.progress.step)
-        else:
-            for buffer, before in buffers:
-                buffer.copy_(before)
-        self._count(batches, taken)
-        return StepResult(loss, dict(zip(self.task.logged, logged, strict=True)), gradient_norm, taken)
+        with self.part("optimiser"):
+            names = ("loss", *self.task.logged)
+            result, taken = self.guard.judge(names, summed(self.fabric, total), self._clip())
+            step_if(self.optimizer, taken)
+            self.average.update(self.progress.step, taken)
+        self._count(batches)
+        if self.guard.due:
+            self.guard.settle(self.progress)
+        return result
+
+    def figures(self, batch: AnyBatch, stage: Stage) -> Figures:
+        """Loss of one batch, with gradient, and what is logged beside it."""
+        return self.task.figures(
+            self.module, self.network, batch, stage, self.recipe, lambda counts: summed(self.fabric, counts),
+            self.fabric.world_size, self.share, self.progress.step,
+        )  # fmt: skip
 
     def checkpoint(self, strict: bool = False) -> None:
         """Write everything needed to go on, atomically."""
+        self.guard.settle(self.progress)
         with self._lenient("the checkpoint", strict):
             write_checkpoint(self.recipe.output, self.network, self.average, self.optimizer, self.progress, self.first)
 
     def export(self, strict: bool = False) -> Path:
         """Write the averaged weights as float16 safetensors with config.json and card.json."""
+        self.guard.settle(self.progress)
         weights = gathered(self.average.values)
         if self.first:
             with self._lenient("the export", strict):
@@ -281,8 +273,18 @@ class Run:
             return [draft.develop() for draft in drafts]
         return [draft.pinned() for draft in drafts] if self.fabric.device.type == "cuda" else drafts
 
-    def _on_device(self, prepared: AnyBatch | AnyDraft) -> AnyBatch:
-        return prepared.to(self.fabric.device).develop() if isinstance(prepared, AnyDraft) else prepared
+    def on_device(self, prepared: Prepared) -> list[AnyBatch]:
+        """What the feed prepared, as the step sees it. On a GPU this queues copies and a few kernels."""
+        batches: list[AnyBatch] = []
+        for part in prepared:
+            if isinstance(part, AnyDraft):
+                with self.part("moving"):
+                    moved = part.to(self.fabric.device)
+                with self.part("developing"):
+                    batches.append(moved.develop())
+            else:
+                batches.append(part)
+        return batches
 
     def _step_seed(self) -> int:
         """Of what a step draws inside the network: the same after a resume, different for every process."""
@@ -292,15 +294,14 @@ class Run:
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their norm before that, the same in every process."""
         limit = math.inf if self.recipe.clip_norm is None else self.recipe.clip_norm
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+        norm = nn.utils.clip_grad_norm_(self._parameters, limit)
         return whole(norm)
 
-    def _count(self, batches: Sequence[AnyBatch], taken: bool) -> None:
+    def _count(self, batches: Sequence[AnyBatch]) -> None:
         samples = sum(len(batch.images) for batch in batches) * self.fabric.world_size
         self.progress.step += 1
         self.progress.samples += samples
         self.progress.views += samples * batches[0].images.shape[1:-3].numel()
-        self.progress.skipped += not taken
 
     def _agree(self, due: list[bool]) -> list[bool]:
         """Clock and timers of the first process, and a stop that any process was asked for."""
@@ -314,6 +315,7 @@ class Run:
         return [bool(value) for value in decided]
 
     def _log_step(self, meter: Meter, request: Request) -> None:
+        self.guard.settle(self.progress)
         self._write("step", {"stage": self.recipe.stages.index(request.stage), **meter.means()})
 
     def _write(self, kind: str, values: dict[str, Any]) -> None:
@@ -321,39 +323,3 @@ class Run:
             state = {"share": self.share} | {k: v for k, v in vars(self.progress).items() if k != "step"}
             rate = self.optimizer.param_groups[0]["lr"]
             self._records.write(kind, self.progress.step, state | {"learning_rate": rate} | values)
-
-
-class Clock:
-    """Adds the time since its last tick to the seconds of a run."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress, self.last = progress, time.monotonic()
-
-    def tick(self) -> None:
-        """Account for the time until now."""
-        now = time.monotonic()
-        self.progress.seconds += now - self.last
-        self.last = now
-
-
-class Meter:
-    """Means since the last record of the log."""
-
-    def __init__(self, task: Task, recipe: TrainRecipe) -> None:
-        self.task, self.recipe = task, recipe
-        self.results: list[dict[str, float]] = []
-        self.samples, self.flops, self.started, self.waited = 0, 0, time.monotonic(), 0.0
-
-    def add(self, result: StepResult, request: Request) -> None:
-        """One more step."""
-        self.results.append(result.numbers())
-        samples = request.scenes * request.accumulate * request.devices
-        self.samples += samples
-        self.flops += samples * self.task.flops(self.recipe, request)
-
-    def means(self) -> dict[str, float]:
-        """Figures of the steps, samples and operations per second (all devices), share of the time without data."""
-        seconds = max(time.monotonic() - self.started, 1e-9)
-        means = {name: float(np.mean([entry[name] for entry in self.results])) for name in self.results[0]}
-        rates = {"samples_per_second": self.samples / seconds, "tflops": self.flops / seconds / 1e12}
-        return {**means, **rates, "waiting_for_data": self.waited / seconds}

@@ -57,14 +57,20 @@ def in_reference_frame(
     return turned(points - center[..., None, None, None, :], rotation.mT[..., None, None, None, :, :])
 
 
+def exchanged(values: Float[Tensor, "*batch view"], other: int, axis: int) -> Float[Tensor, "*batch view"]:
+    """Views 0 and ``other`` along an axis change places. (No index: on a GPU a list of them would have to be sent.)"""
+    if other == 0:
+        return values
+    views = list(values.unbind(axis))
+    views[0], views[other] = views[other], views[0]
+    return torch.stack(views, axis)
+
+
 def _exchange(values: Float[Tensor, "scene path view *rest"]) -> Float[Tensor, "row view *rest"]:
     """In path r exchange views 0 and r, so that view 0 of every row is its reference; flatten paths to rows."""
-    scenes, paths, views = values.shape[:3]
-    order = torch.arange(views, device=values.device).repeat(paths, 1)
-    for path in range(paths):
-        order[path, 0], order[path, path] = path, 0
-    rows = [values[:, path, order[path]] for path in range(paths)]
-    return torch.stack(rows, 1).reshape(scenes * paths, views, *values.shape[3:])
+    if values.shape[1] == 1:
+        return values.flatten(0, 1)
+    return torch.stack([exchanged(part, path, 1) for path, part in enumerate(values.unbind(1))], 1).flatten(0, 1)
 
 
 def rows_of_paths(values: Float[Tensor, "scene path view *rest"]) -> Float[Tensor, "row view *rest"]:

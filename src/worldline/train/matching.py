@@ -24,6 +24,7 @@ from worldline.models.layers.blocks import DecoderBlock
 from worldline.models.layers.rope import apply_rope, grid_rope
 from worldline.models.mvdust3r import MVDust3r
 from worldline.train.correspondence import NO_MATCH
+from worldline.train.losses import exchanged
 
 HEADS = 2  # supervised heads per layer; the others stay free
 
@@ -109,9 +110,5 @@ def _in_slots(matches: Int[Tensor, "scene view view token"], paths: int) -> Int[
     views = matches.shape[1]
     itself = torch.eye(views, dtype=torch.bool, device=matches.device)[None, :, :, None]
     matches = matches.masked_fill(itself, NO_MATCH)
-    rows = []
-    for path in range(paths):
-        order = list(range(views))
-        order[0], order[path] = path, 0
-        rows.append(matches[:, order][:, :, order])
+    rows = [exchanged(exchanged(matches, path, 1), path, 2) for path in range(paths)]
     return torch.stack(rows, 1).flatten(0, 1)

@@ -27,18 +27,46 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
-        self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        # the tensors themselves: collecting them from all modules takes longer than averaging them
+        self._live: dict[str, Tensor] = network.state_dict(keep_vars=True)
+        self.values = {name: value.detach().clone() for name, value in self._live.items()}
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        """Move towards the present weights; early in a run the average follows them closely."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for name, value in network.state_dict().items():
+    def update(self, step: int, taken: Tensor | None = None) -> None:
+        """Move towards the present weights; early in a run the average follows them closely.
+
+        Args:
+            taken: 0-dim boolean on the device of the weights: False leaves the average where it is.
+        """
+        weight = 1 - min(self.decay, (1 + step) / (10 + step))
+        moving: list[tuple[Tensor, Tensor]] = []
+        for name, value in self._live.items():
             average = self.values[name]
             if average.is_floating_point():
-                average.lerp_(value.to(average.dtype), 1 - decay)
-            else:
+                moving.append((_local(average), _local(value)))
+            else:  # a count: the guard of the loop has put it back where the step did not count
                 average.copy_(value)
+        _move(*map(list, zip(*moving, strict=True)), weight, taken)
+
+
+def _move(averages: list[Tensor], values: list[Tensor], weight: float, taken: Tensor | None) -> None:
+    """``averages += weight * (values - averages)`` in a few kernels, or nothing where ``taken`` is False."""
+    if taken is None:
+        torch._foreach_lerp_(averages, values, weight)
+        return
+    share = torch.full((), weight, device=taken.device) * taken
+    if taken.device.type == "cpu":
+        torch._foreach_lerp_(averages, values, [share] * len(values))
+    else:  # there a list of weights would be a kernel for every tensor
+        steps = torch._foreach_sub(values, averages)
+        torch._foreach_mul_(steps, share)
+        torch._foreach_add_(averages, steps)
+
+
+def _local(value: Tensor) -> Tensor:
+    """This process's part of a tensor; without gradient."""
+    value = value.detach()
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def gathered(values: Any) -> Any:

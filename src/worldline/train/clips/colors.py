@@ -35,7 +35,10 @@ class ClipColors:
 
     matrix: Float[Tensor, "clip 3 3"]  # applied to colours in [0, 1]
     offset: Float[Tensor, "clip"]
-    sigma: Float[Tensor, "clip"]  # standard deviation of the blur in image widths; 0 = none
+    sigma: Float[
+        np.ndarray, "clip"
+    ]  # standard deviation of the blur in image widths; 0 = none. Stays on the processor:
+    # it decides which kernels are called
 
     @classmethod
     def draw(cls, clips: int, options: ColorOptions, rng: np.random.Generator) -> Self:
@@ -47,15 +50,15 @@ class ClipColors:
         grey = np.broadcast_to(_LUMA, (3, 3))
         mixed = saturation[:, None, None] * _hue_turns(hue) + (1 - saturation[:, None, None]) * grey
         sigma = rng.uniform(*options.sigma, clips) / 128 * (rng.random(clips) < options.blur)
-        parts = (gain * contrast)[:, None, None] * mixed, 0.5 * (1 - contrast), sigma
-        return cls(*(torch.from_numpy(part.astype(np.float32)) for part in parts))
+        parts = (gain * contrast)[:, None, None] * mixed, 0.5 * (1 - contrast)
+        return cls(*(torch.from_numpy(part.astype(np.float32)) for part in parts), sigma.astype(np.float32))
 
     def apply(self, images: Float[Tensor, "clip frame 3 height width"]) -> Float[Tensor, "clip frame 3 height width"]:
         """Changed colours, in [0, 1] as the given ones."""
         turned = torch.matmul(self.matrix[:, None], images.flatten(-2)).view_as(images)
         turned = turned.add_(self.offset[:, None, None, None, None]).clamp_(0, 1)
-        sigma = self.sigma * images.shape[-1]
-        for row in torch.nonzero(sigma).flatten().tolist():
+        sigma = self.sigma * np.float32(images.shape[-1])
+        for row in np.flatnonzero(sigma):
             turned[row] = blurred(turned[row], float(sigma[row]))
         return turned
 
