@@ -4,7 +4,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint types docs bench format clean
+.PHONY: demo test test-all lint types docs bench bench-cuda format clean
 
 # what the demo needs: the library and the viewer
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -42,6 +42,17 @@ docs: $(VENV)/.developing        ## run every command and code block of README a
 
 bench: $(VENV)/.developing       ## a quick look at speed; the tables of docs/benchmarks.md name their own commands
 	$(RUN) -m worldline bench single-pass --views 4 8
+
+bench-cuda: $(VENV)/.developing  ## the tables that need a CUDA device: make bench-cuda MINUTES=6 OUTPUT=bench_cuda
+	$(RUN) benchmarks/cuda.py --minutes $(or $(MINUTES),6) -o $(or $(OUTPUT),bench_cuda)
+
+# one embedded model made anew (docs/train_mini.md); SYSTEM_PYTHON=python3 uses that interpreter as it is
+MODEL  ?= mvdust3r-plus-mini
+DEVICE ?= auto
+OUTPUT ?= runs/$(MODEL)
+train-mini: $(if $(SYSTEM_PYTHON),,$(VENV)/.developing)
+	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(or $(SYSTEM_PYTHON),$(RUN)) -m worldline.train.campaign $(MODEL) \
+		-o $(OUTPUT) --device $(DEVICE) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SLICE),--slice $(SLICE)) $(ARGUMENTS)
 
 clean:                          ## removes only what make made
 	rm -rf $(VENV) demo_output build dist

@@ -57,11 +57,13 @@ def evaluate_worlds(
     paper: bool = False,
     solver: Solver = "pycolmap",
     say: Say = lambda _: None,
+    first: int = 0,
 ) -> Report:
     """Figures on the first ``scenes`` seeds of the test split, photographed at each model's own resolution.
 
     Args:
         models: by label; the first is what the others are compared with.
+        first: seeds that are left out before them, for evaluations in parts.
         paper: also the paper's protocol, for the models that can.
 
     Raises:
@@ -71,9 +73,9 @@ def evaluate_worlds(
     from worldline.worlds.sampling import canonical_layout
 
     layout = canonical_layout(layout)
-    if not 1 <= scenes <= len(worlds.TEST_SEEDS):
+    if not 1 <= scenes <= len(worlds.TEST_SEEDS) - first:
         raise InputError(f"{scenes} test scenes cannot be had.", f"There are {len(worlds.TEST_SEEDS)}.")
-    seeds = worlds.TEST_SEEDS[:scenes]
+    seeds = worlds.TEST_SEEDS[first : first + scenes]
     report = _report(models, {"suite": layout, "seeds": [seeds[0], seeds[-1]], "solver": solver if paper else None})
     for count in counts:
         failures = []
