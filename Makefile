@@ -4,7 +4,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 PIP    := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint types docs bench bench-cuda format clean
+.PHONY: demo test test-all lint types docs bench bench-cuda train-mini format clean
 
 # what the demo needs: the library and the viewer
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -46,13 +46,12 @@ bench: $(VENV)/.developing       ## a quick look at speed; the tables of docs/be
 bench-cuda: $(VENV)/.developing  ## the tables that need a CUDA device: make bench-cuda MINUTES=6 OUTPUT=bench_cuda
 	$(RUN) benchmarks/cuda.py --minutes $(or $(MINUTES),6) -o $(or $(OUTPUT),bench_cuda)
 
-# one embedded model made anew (docs/train_mini.md); SYSTEM_PYTHON=python3 uses that interpreter as it is
-MODEL  ?= mvdust3r-plus-mini
-DEVICE ?= auto
-OUTPUT ?= runs/$(MODEL)
-train-mini: $(if $(SYSTEM_PYTHON),,$(VENV)/.developing)
-	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(or $(SYSTEM_PYTHON),$(RUN)) -m worldline.train.campaign $(MODEL) \
-		-o $(OUTPUT) --device $(DEVICE) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SLICE),--slice $(SLICE)) $(ARGUMENTS)
+# docs/train_mini.md; SYSTEM_PYTHON=python3 uses that interpreter as it is, ARGUMENTS are passed on
+train-mini: MODEL ?= mvdust3r-plus-mini
+train-mini: $(if $(SYSTEM_PYTHON),,$(VENV)/.developing)  ## one embedded model made anew: make train-mini MODEL=d4rt-mini MINUTES=25
+	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(or $(SYSTEM_PYTHON),$(RUN)) \
+		-m worldline.train.campaign $(MODEL) -o $(or $(OUTPUT),runs/$(MODEL)) --device $(or $(DEVICE),auto) \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SLICE),--slice $(SLICE)) $(ARGUMENTS)
 
 clean:                          ## removes only what make made
 	rm -rf $(VENV) demo_output build dist
