@@ -12,8 +12,9 @@ published weights want; neighbours in the ring read each other's memory. Rows, e
 * `float32`: the stream as a session runs it, TF32 products allowed;
 * `bfloat16`: encoder, decoders and value encoder in bfloat16, heads and reads in float32;
 * `fixed`: steps of constant shape (worldline.pipeline.stream.fixed_step), the maps compared with those of the stream;
-* `compiled`: through torch.compile;
-* `graph`: replayed as a CUDA graph.
+* `compiled`: every block through torch.compile;
+* `graph`: replayed as a CUDA graph;
+* `whole`: the whole step through torch.compile instead of every block, and replayed.
 
 A step is timed from host images to host maps, previews included, all of it synchronised. Memory is the peak that the
 allocator gave out, weights included.
@@ -24,7 +25,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ class Variant(NamedTuple):
     fixed: bool
     compile: bool
     graph: bool
+    whole: bool = False  # compile the step as one, not block by block
 
 
 VARIANTS = (
@@ -57,6 +59,7 @@ VARIANTS = (
     Variant("fixed", True, True, False, False),
     Variant("compiled", True, True, True, False),
     Variant("graph", True, True, True, True),
+    Variant("whole", True, True, True, True, whole=True),
 )
 
 
@@ -75,9 +78,22 @@ def make_stream(model: Driv3r, variant: Variant, inputs: int, size: tuple[int, i
     if not variant.fixed:
         return RigStream(model, names, neighbors=around)
     dtype = torch.bfloat16 if variant.half else None
-    return FixedRigStream(
-        model, names, size, neighbors=around, dtype=dtype, compile=variant.compile, graph=variant.graph
-    )
+    return FixedRigStream(model, names, size, neighbors=around, dtype=dtype, compile=variant.whole, graph=variant.graph)
+
+
+@contextmanager
+def compiled(model: Driv3r, variant: Variant) -> Iterator[None]:
+    """Blocks that compile themselves when first called; as they were when this ends."""
+    trunks = (model.encoder.blocks, model.decoder.reference_blocks, model.decoder.source_blocks)
+    blocks = [block for trunk in (*trunks, model.value_encoder.blocks) for block in trunk]
+    chosen = blocks if variant.compile and not variant.whole else []
+    for block in chosen:
+        block.compile(dynamic=False)
+    try:
+        yield
+    finally:
+        for block in chosen:
+            block._compiled_call_impl = None
 
 
 def precision(model: Driv3r, variant: Variant) -> AbstractContextManager[object]:
@@ -86,10 +102,15 @@ def precision(model: Driv3r, variant: Variant) -> AbstractContextManager[object]
     return torch.autocast(device, torch.bfloat16) if variant.half and not variant.fixed else nullcontext()
 
 
-def run(stream: RigStream, frames: Iterator[Tensor], steps: int) -> tuple[list[float], dict[str, CameraStep]]:
-    """Seconds of every step from images to maps on the host, and the last result."""
-    seconds, result = [], {}
+def run(
+    stream: RigStream, frames: Iterator[Tensor], steps: int, limit: float = np.inf
+) -> tuple[list[float], dict[str, CameraStep]]:
+    """Seconds of every step from images to maps on the host, until they add up to ``limit``, and the last result."""
+    seconds: list[float] = []
+    result: dict[str, CameraStep] = {}
     for number in range(steps):
+        if sum(seconds) > limit:
+            break
         images = dict(zip(stream.sensors, next(frames), strict=True))
         started = time.perf_counter()
         result = stream.step(images, float(number))
@@ -126,10 +147,12 @@ def measure(options: argparse.Namespace, inputs: int) -> list[dict[str, Any]]:
             continue
         if variant.half:
             halve(model)
+        stream, frames = None, random_frames(inputs, size)  # the one before goes, with its buffers and graph
         if on_cuda:
+            torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        stream, frames = make_stream(model, variant, inputs, size), random_frames(inputs, size)
-        with precision(model, variant):
+        with precision(model, variant), compiled(model, variant):
+            stream = make_stream(model, variant, inputs, size)
             warm, _ = run(stream, frames, WARM_UP)
             seconds, result = run(stream, frames, options.steps)
         reference = result if reference is None else reference

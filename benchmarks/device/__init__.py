@@ -1,0 +1,1 @@
+"""What `benchmarks/cuda.py` measures, one file per kind of thing."""
