@@ -12,6 +12,7 @@ from worldline.errors import WorldlineError
 from worldline.train.campaign.campaign import Campaign, default_output, listening
 from worldline.train.campaign.embed import embed
 from worldline.train.campaign.options import MODELS, Options, Scale
+from worldline.train.campaign.results import take_back
 
 log = logging.getLogger("worldline.train.campaign")
 
@@ -25,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     output = options.output or default_output(options.model)
     try:
+        if options.take_back is not None:
+            take_back(options.take_back, output)
+            log.info("taken back: %s; call again to go on", output)
+            return 0
         if options.embed:
             log.info("embedded: %s", embed(options.model, output, options.embedded_folder))
             return 0
@@ -89,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     add("--real", type=Path, help="folder of photo sequences with measured truth")
     add("--workers", type=int, help="processes that evaluate; default: all cores but one")
     add("--results-to", type=Path, help="folder for a copy of the results: few, small files")
+    add("--take-back", type=Path, metavar="DIR", help="only this: make the run's folder from a copy of its results")
     add("--embed", action="store_true", help="only this: put the weights of a finished campaign into the package")
     add("--embedded-folder", type=Path, help=argparse.SUPPRESS)
     return found

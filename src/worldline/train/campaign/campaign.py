@@ -20,7 +20,7 @@ from worldline.train.campaign.evaluation import Evaluation, evaluate
 from worldline.train.campaign.fill import Producers, fill, gigabytes_for, start_producers
 from worldline.train.campaign.journal import PHASES, Deadline, Journal, Paused, now
 from worldline.train.campaign.options import Options, entry_of, recipe_of, scale_of, settle
-from worldline.train.campaign.profile import profile, tune, tuned, write_profile
+from worldline.train.campaign.profile import measure, measure_apart, write_profile
 from worldline.train.campaign.results import gather, hand_out
 from worldline.train.campaign.suites import NEW, SHIPPED, plan_units
 from worldline.train.campaign.training import reserve_of, train_part
@@ -106,7 +106,8 @@ class Campaign:
             if needed:
                 raise
             log.warning("%s failed, the rest goes on: %s", name, error)
-            self.errors.append(f"{name}: {error}")
+            if again:  # it is tried once more by the next call; a training that has begun needs no profile
+                self.errors.append(f"{name}: {error}")
 
     def _check(self, found: dict[str, Any]) -> None:
         recipe = recipe_of(self.options, self.journal, self.device)
@@ -123,17 +124,23 @@ class Campaign:
 
     def _profile(self, found: dict[str, Any]) -> None:
         options, cuda = self.options, self.device.startswith("cuda")
+        if "views_per_step" in found:  # a training that has begun goes on with the batches that it began with
+            return
         seconds = options.tune_seconds if options.tune_seconds is not None else _TUNE_SECONDS if cuda else 0.0
-        recipe, tuning = recipe_of(options, self.journal, self.device, tuned=False), None
-        if seconds and "views_per_step" not in found:  # a training that has begun goes on with what it began with
-            tuning = tune(recipe, seconds, self.deadline)
-            found |= tuning
-            self.journal.save()
-        recipe = tuned(recipe, tuning)
         steps = options.profile_steps or _PROFILE_STEPS["cuda" if cuda else "cpu"]
         peak = self.journal.result("check")["peak_tflops"] * 1e12
-        found["stages"] = profile(recipe, steps, peak, self.deadline)
-        write_profile(options.output, found["stages"], tuning)
+        if cuda:
+            measured = measure_apart(options, self.device, seconds, steps, peak, self.deadline)
+        else:
+            recipe = recipe_of(options, self.journal, self.device, tuned=False)
+            measured = measure(recipe, seconds, steps, peak, self.deadline.check)
+        if measured["tuning"] is not None:
+            found["views_per_step"] = measured["tuning"]["views_per_step"]
+        found["stages"] = measured["stages"]
+        write_profile(options.output, measured)
+        if "error" in measured:
+            log.warning("profile: %s", measured["error"])
+            found["error"] = measured["error"]
 
     def _train(self, found: dict[str, Any]) -> None:
         recipe = recipe_of(self.options, self.journal, self.device)

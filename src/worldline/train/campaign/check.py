@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import warnings
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,8 @@ def attention_kernels(device: torch.device) -> dict[str, str]:
     found = {}
     for name in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH"):
         try:
-            with sdpa_kernel(getattr(SDPBackend, name)):
+            with sdpa_kernel(getattr(SDPBackend, name)), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that say why a kernel is not taken, as the error does
                 torch.nn.functional.scaled_dot_product_attention(query, query, query)
             found[name.lower()] = "works"
         except (AttributeError, RuntimeError) as error:

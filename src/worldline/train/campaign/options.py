@@ -12,6 +12,8 @@ from worldline.train.campaign.journal import Journal
 from worldline.train.catalog import NamedRecipe, find_recipe
 from worldline.train.recipes import Stage, TrainRecipe
 
+_THREADS_BESIDE_CUDA = 4
+
 
 @dataclass(frozen=True)
 class Embedded:
@@ -147,6 +149,8 @@ def recipe_of(options: Options, journal: Journal, device: str, *, tuned: bool = 
         changes["stages"] = with_views(recipe.stages, found)
     if options.slice_minutes is not None:  # a call that is cut off loses little
         changes["checkpoint_minutes"] = min(recipe.checkpoint_minutes, 2.0)
+    if device.startswith("cuda") and recipe.threads is None:  # the cores are for the producers and the feed
+        changes["threads"] = _THREADS_BESIDE_CUDA
     return replace(recipe, **changes)
 
 

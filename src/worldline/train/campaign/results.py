@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from worldline.errors import InputError, MissingExtraError
 from worldline.files import make_folder, readable, replacing_file, reporting, write_json
 from worldline.train.campaign.journal import CAMPAIGN
 from worldline.train.export import EXPORT
@@ -47,8 +48,6 @@ def draw_curve(curves: dict[str, Any], path: Path) -> bool:
         from worldline.eval.plots import new_figure, require_matplotlib
     except ImportError:
         return False
-    from worldline.errors import MissingExtraError
-
     try:
         require_matplotlib()
     except MissingExtraError:
@@ -122,6 +121,30 @@ def hand_out(run: Path, folder: Path) -> list[Path]:
     with reporting(archive), replacing_file(archive) as temporary:
         _pack(run, small, left_out, temporary)
     return [*written, archive]
+
+
+def take_back(folder: Path, run: Path) -> None:
+    """Make a campaign's folder from what :func:`hand_out` let out of another machine, to go on after its training.
+
+    Raises:
+        InputError: there is nothing to take, it is damaged, or ``run`` holds a campaign already.
+    """
+    archives, shards = sorted(folder.glob("*-results.zip")), sorted(folder.glob("*.safetensors"))
+    if len(archives) != 1:
+        raise InputError(f"{folder} holds {len(archives)} archives of results.", "Name a folder of --results-to.")
+    if (run / CAMPAIGN).exists():
+        raise InputError(f"{run} holds a campaign already.", "Choose another folder with -o.")
+    make_folder(run / EXPORT)
+    try:
+        with zipfile.ZipFile(archives[0]) as archive:
+            archive.extractall(run)  # checks the sums; names that would lead out of the folder are made harmless
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{archives[0]} cannot be read ({error}).", "Copy it once more.") from error
+    for path in (run / RESULTS).iterdir():
+        if path.is_file():
+            _copy(path, run / path.name)
+    for path in [*(run / RESULTS / "model").glob("*.json"), *shards]:
+        _copy(path, run / EXPORT / path.name)
 
 
 def _pack(run: Path, paths: Iterable[Path], left_out: list[str], target: Path) -> None:

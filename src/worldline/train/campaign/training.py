@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
+from worldline.errors import InputError
 from worldline.train.campaign.journal import Deadline, Paused, now
-from worldline.train.loop import RECIPE, Run, check_folder
+from worldline.train.loop import Run, check_folder
 from worldline.train.recipes import TrainRecipe
 from worldline.train.schedule import Progress
 from worldline.train.state import CHECKPOINT
@@ -46,8 +47,11 @@ def train_part(recipe: TrainRecipe, deadline: Deadline, reserve: float, result: 
     resume = (recipe.output / CHECKPOINT).exists()
     if resume and result.get("finished"):
         return
-    if not resume and (recipe.output / RECIPE).exists():
-        log.info("train: an earlier part ended before its first checkpoint; it begins anew")
+    if not resume and any(part["to_step"] for part in result.get("parts", ())):
+        raise InputError(
+            f"The checkpoint of the training in {recipe.output} is gone.",
+            "Start another campaign from its weights: --init RUN/export -o ANOTHER.",
+        )
     check_folder(recipe, resume)
     run = Run(recipe)
     if resume:
