@@ -61,7 +61,9 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model", list(RECIPES))
+@pytest.mark.parametrize(
+    "model", ["mvdust3r-plus-mini", "d4rt-mini", pytest.param("driv3r-mini", marks=pytest.mark.slow)]
+)
 def test_slices_give_the_weights_of_one_run_and_everything_is_measured(
     model: str, untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
