@@ -167,8 +167,7 @@ def mini_further(output: Path) -> TrainRecipe:
         minutes=78,
         stages=(
             Stage(0.40, 112, (2, 6), 24, 1, (0.15, 0.55), matching_weight=0.5, seam_weight=1.0, loss_stride=2),
-            Stage(0.76, 224, (2, 4), 12, 1, (0.15, 0.5), matching_weight=0.4, seam_weight=2.0, loss_stride=2),
-            Stage(0.84, 112, (4, 8), 16, 4, (0.15, 0.3), matching_weight=0.3, seam_weight=1.0, loss_stride=2),
+            Stage(0.80, 224, (2, 4), 12, 1, (0.15, 0.5), matching_weight=0.4, seam_weight=2.0, loss_stride=2),
             Stage(1.00, 224, (4, 5), 10, 2, (0.15, 0.35), matching_weight=0.3, seam_weight=3.0),
         ),
         learning_rate=4e-4,
