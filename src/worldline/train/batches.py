@@ -139,7 +139,7 @@ def draw_batch(
     drawn: list[PosedImages] = []
     further = render_only or 0
     for scene in scenes:
-        shares = overlap(scene)
+        shares = overlap(scene) if scene.overlap is None else scene.overlap
         chosen = choose_views(shares, views, rng, rng.uniform(*least_overlap))
         chosen += covered_views(shares, chosen, further, rng)
         if len(chosen) < views + further:

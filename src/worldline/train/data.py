@@ -13,6 +13,8 @@ Fill a pool (resumable: seeds that are already there are skipped)::
 
 from __future__ import annotations
 
+import json
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +24,18 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from worldline.errors import InputError
 
 if TYPE_CHECKING:
     from worldline.worlds import WorldSample
 
+_HEAD_BYTES = 8  # of a safetensors file, that say how long its header is
+_KINDS = {
+    "BOOL": np.bool_, "U8": np.uint8, "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
+    "F16": np.float16, "F32": np.float32, "F64": np.float64,
+}  # fmt: skip
 _EDGE_RATIO = 1.1  # depths of one pixel block further apart than this lie on two surfaces
 
 
@@ -40,6 +47,9 @@ class PosedImages:
     depth: Float[np.ndarray, "view height width"]  # along the optical axis; 0 = invalid
     intrinsics: Float[np.ndarray, "view 3 3"]  # pixels of exactly these images
     world_from_cam: Float[np.ndarray, "view 4 4"]
+    overlap: Float[np.ndarray, "view view"] | None = (
+        None  # see worldline.train.correspondence, where it is known already
+    )
 
     def choose(self, views: Sequence[int]) -> PosedImages:
         """The given views, in the given order."""
@@ -87,10 +97,39 @@ def save_scene(scene: PosedImages, path: Path) -> None:
     partial.replace(path)
 
 
+def mapped_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a safetensors file, still on disk: only what is looked at is read (changes stay in memory).
+
+    A step sees a few views of a scene, so most of a file is never needed; and what was read once stays in the memory
+    of the system, shared by all processes.
+
+    Raises:
+        SafetensorError: the file is none, or cut short.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size < _HEAD_BYTES:
+            raise SafetensorError("the file is too short")
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+    head = int.from_bytes(content[:_HEAD_BYTES], "little")
+    try:
+        entries = json.loads(bytes(content[_HEAD_BYTES : _HEAD_BYTES + head]))
+        body = content[_HEAD_BYTES + head :]
+        return {name: _array(body, **entry) for name, entry in entries.items() if name != "__metadata__"}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SafetensorError(f"no safetensors: {error}") from error
+
+
+def _array(body: memoryview, dtype: str, shape: list[int], data_offsets: list[int]) -> np.ndarray:
+    start, end = data_offsets
+    kind = np.dtype(_KINDS[dtype])
+    return np.frombuffer(body[start:end], kind).reshape(shape) if end > start else np.empty(shape, kind)
+
+
 def load_scene(path: Path) -> PosedImages:
     """Read one scene of a pool."""
     try:
-        return PosedImages(**load_file(path))
+        return PosedImages(**mapped_arrays(path))
     except (SafetensorError, TypeError) as error:
         raise InputError(f"{path} is not a scene of a training pool ({error}).", "Delete the file.") from error
 
@@ -124,21 +163,34 @@ def shrink_pixels(
     Colours are averaged. Depths are averaged as inverse depths, which is exact at the block centre for a plane; where a
     block covers a depth edge it keeps its nearest surface. Intrinsics follow the half-pixel shift.
     """
-    blocks = [
-        (..., slice(row, None, factor), slice(column, None, factor)) for row, column in np.ndindex(factor, factor)
-    ]
-    colors = np.add.reduce([images[*block, slice(None)].astype(np.uint16) for block in blocks])
-    with np.errstate(divide="ignore"):
-        inverse = np.where(np.isfinite(depth) & (depth > 0), 1 / depth.astype(np.float32), np.float32(0))
-    parts = [inverse[block] for block in blocks]
-    nearest, farthest = np.maximum.reduce(parts), np.minimum.reduce(parts)
-    kept = np.where(nearest > _EDGE_RATIO * farthest, nearest, sum(parts) / len(parts))
+    inverse = np.zeros(depth.shape, np.float32)
+    exact = depth.astype(np.float32)
+    np.divide(1, exact, out=inverse, where=(exact > 0) & (exact < np.inf))
+    parts = [inverse[..., row::factor, column::factor] for row, column in np.ndindex(factor, factor)]
+    nearest, farthest, total = parts[0].copy(), parts[0].copy(), parts[0].copy()
+    for part in parts[1:]:
+        np.maximum(nearest, part, out=nearest)
+        np.minimum(farthest, part, out=farthest)
+        total += part
+    kept = np.where(nearest > _EDGE_RATIO * farthest, nearest, total / len(parts))
     smaller = np.where(kept > 0, 1 / np.maximum(kept, 1e-9), 0)
     cameras = intrinsics.copy()
     cameras[..., :2, :] /= factor
     cameras[..., :2, 2] += 0.5 / factor - 0.5
-    rounded = (colors + factor * factor // 2) // (factor * factor)
-    return rounded.astype(np.uint8), smaller.astype(np.float32), cameras
+    return _mean_colors(images, factor), smaller.astype(np.float32), cameras
+
+
+def _mean_colors(images: UInt8[np.ndarray, "*view height width 3"], factor: int) -> UInt8[np.ndarray, "*view h w 3"]:
+    """Rounded means of square blocks: first down the columns, whose numbers lie next to each other."""
+    rows = [images[..., row::factor, :, :] for row in range(factor)]
+    total = rows[0].astype(np.uint16)
+    for row in rows[1:]:
+        total += row
+    pairs = total.reshape(*total.shape[:-2], -1, factor, 3)
+    colors = pairs[..., 0, :].copy()
+    for column in range(1, factor):
+        colors += pairs[..., column, :]
+    return ((colors + factor * factor // 2) // (factor * factor)).astype(np.uint8)
 
 
 def mirror(scene: PosedImages) -> PosedImages:

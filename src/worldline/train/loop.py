@@ -14,7 +14,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from copy import deepcopy
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from worldline.errors import InputError
 from worldline.files import make_folder, write_json
 from worldline.train.build import build_optimizer
+from worldline.train.drafting import Draftsmen, use_processes
 from worldline.train.export import averaged_model, export_model, model_card
 from worldline.train.feed import Feed, Prepared, Request, first_request
 from worldline.train.guard import READ_EVERY, Guard, StepResult, step_if
@@ -123,6 +125,7 @@ class Run:
         self.guard = Guard(self.network, recipe.largest_loss, 1 if at_once else READ_EVERY)
         self.part: Callable[[str], AbstractContextManager[object]] = lambda _: nullcontext()  # for a profile
         self._parameters = list(self.network.parameters())
+        self.draftsmen: Draftsmen | None = None
         self._records: Records | None = None
         self._validation: list[Any] | None = None
         self._stop_asked = self._stopped = False
@@ -149,7 +152,7 @@ class Run:
         timers = [Timer(m) for m in (recipe.checkpoint_minutes, recipe.export_minutes, recipe.validate_minutes)]
         actions: tuple[Callable[[], object], ...] = (self.checkpoint, self.export, self.validate)
         clock = Clock(self.progress)
-        with Feed(self._prepare, recipe.workers) as feed:
+        with self.feeding() as feed:
             plan = first_request(recipe, self.progress, self.fabric.world_size)
             while self.share < 1 and not self._stopped:
                 while feed.has_room and share_done(recipe, plan.progress) < 1:
@@ -266,9 +269,28 @@ class Run:
                 write_json(self.recipe.output / RECIPE, self.recipe.as_json())
         self._records = Records(self.recipe.output, self.first, self.progress.step)
 
-    def _prepare(self, request: Request) -> Sequence[AnyBatch] | Sequence[AnyDraft]:
+    @contextmanager
+    def feeding(self) -> Iterator[Feed]:
+        """What prepares batches while earlier ones are trained on."""
+        recipe, rank = self.recipe, self.fabric.global_rank
+        with ExitStack() as stack:
+            if use_processes(recipe, self.fabric.device):
+                self.draftsmen = stack.enter_context(Draftsmen(recipe, rank, recipe.workers))
+            try:
+                yield stack.enter_context(Feed(self._prepare, recipe.workers))
+            finally:
+                stack.close()  # the feed first: it asks the draftsmen
+                self.draftsmen = None
+
+    def _prepare(self, request: Request) -> Prepared:
         """In a thread of the feed: the whole work on a processor; for a GPU everything up to the transfer."""
-        drafts = request.drafts(self.task, self.source, self.recipe, self.fabric.global_rank)
+        if self.draftsmen is not None:
+            with self.draftsmen.drafts(request) as drafts:
+                if drafts is not None:  # their memory is not ours to keep
+                    return self._ready(drafts if self.fabric.device.type == "cuda" else deepcopy(drafts))
+        return self._ready(request.drafts(self.task, self.source, self.recipe, self.fabric.global_rank))
+
+    def _ready(self, drafts: Sequence[AnyDraft]) -> Prepared:
         if self.fabric.device.type == "cpu":
             return [draft.develop() for draft in drafts]
         return [draft.pinned() for draft in drafts] if self.fabric.device.type == "cuda" else drafts

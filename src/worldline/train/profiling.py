@@ -12,13 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from worldline.errors import InputError
-from worldline.train.feed import Feed, Prepared, Request, request_at
+from worldline.train.feed import Prepared, Request, request_at
 from worldline.train.loop import Run
 from worldline.train.recipes import Stage
 from worldline.train.syncs import Syncs, counted_syncs
@@ -44,7 +44,7 @@ class StepProfile:
     flops_per_second: float  # of matrix products, see Task.flops
     peak_flops: float | None  # of the device, see :func:`peak_flops`
     waiting_share: float  # of the undisturbed time, in which no batch was ready
-    draft_seconds: float  # of one thread of the feed, to prepare what one step needs
+    draft_seconds: float  # of a processor core, to prepare what one step needs; steps at the same time share cores
     syncs_per_step: float  # waits of the host, see :mod:`worldline.train.syncs`
     sync_lines: dict[str, float] = field(default_factory=dict)  # the same by line
     operations_per_step: float = 0.0  # calls of PyTorch that compute something, about as many kernels
@@ -103,21 +103,26 @@ class _Steps:
 
     def __init__(self, run: Run, stage: Stage) -> None:
         self.run, self.stage = run, stage
-        self._feed = Feed(self._prepare, run.recipe.workers)
+        self._context = run.feeding()
         self._next = run.progress.step
         self.waited, self.drafted, self.prepared = 0.0, 0.0, 0
         self.requests: list[Request] = []
+        self._elsewhere = 0.0
 
-    def __enter__(self) -> _Steps:
+    def __enter__(self) -> Self:
+        self._prepare, self.run._prepare = self.run._prepare, self._timed  # type: ignore[method-assign]
+        self._feed = self._context.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._feed.__exit__()
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
+        self.run._prepare = self._prepare  # type: ignore[method-assign]
 
     def reset(self) -> None:
         """Count from here."""
         self.waited = self.drafted = 0.0
         self.prepared, self.requests = 0, []
+        self._elsewhere = 0.0 if self.run.draftsmen is None else self.run.draftsmen.seconds
 
     def one(self) -> None:
         """One step of the loop."""
@@ -138,15 +143,21 @@ class _Steps:
         self.waited += time.perf_counter() - started
         return taken
 
-    def _prepare(self, request: Request) -> Prepared:
+    @property
+    def draft_seconds(self) -> float:
+        """Of a processor, for what one step needs."""
+        elsewhere = 0.0 if self.run.draftsmen is None else self.run.draftsmen.seconds - self._elsewhere
+        return (self.drafted + elsewhere) / max(1, self.prepared)
+
+    def _timed(self, request: Request) -> Prepared:
         started = time.thread_time()
-        prepared = self.run._prepare(request)
+        prepared = self._prepare(request)
         self.drafted += time.thread_time() - started  # of the processor: threads wait for each other, too
         self.prepared += 1
         return prepared
 
 
-def _undisturbed(measured: _Steps, steps: int) -> dict[str, float]:
+def _undisturbed(measured: _Steps, steps: int) -> dict[str, Any]:
     device = measured.run.fabric.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -163,7 +174,7 @@ def _undisturbed(measured: _Steps, steps: int) -> dict[str, float]:
         "samples_per_second": sum(samples) / whole,
         "flops_per_second": float(np.dot(samples, flops)) / whole,
         "waiting_share": measured.waited / whole,
-        "draft_seconds": measured.drafted / max(1, measured.prepared),
+        "draft_seconds": measured.draft_seconds,
     }
 
 

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Strategy = Literal["auto", "single", "ddp", "fsdp"]
+Drafting = Literal["auto", "threads", "processes"]
 
 # fields that may differ between the parts of a resumed run: where and how it runs, not what it computes
 _OF_THE_MACHINE = (
-    "output", "pool", "validation_pool", "device", "strategy", "precision", "compile", "threads", "workers",
+    "output", "pool", "validation_pool", "device", "strategy", "precision", "compile", "threads", "workers", "drafting",
     "render_device", "log_every_steps", "checkpoint_minutes", "export_minutes", "validate_minutes", "export_to", "card",
     "init",
 )  # fmt: skip
@@ -102,6 +103,7 @@ class TrainRecipe:
     compile: bool = False  # torch.compile the transformer blocks
     threads: int | None = None  # processor threads of torch; None: leave as is
     workers: int = 1  # threads that prepare batches, that many ahead
+    drafting: Drafting = "auto"  # in these threads, or in a process for each (auto: for CUDA, from a pool)
     render_device: str | None = None  # for rendered scenes; None: that of the training
     seed: int = 0
     log_every_steps: int = 20

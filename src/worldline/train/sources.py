@@ -13,13 +13,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
+from jaxtyping import Float
 
 from worldline.errors import InputError, NoPlaceError
 from worldline.train import data
+from worldline.train.correspondence import overlap
 from worldline.train.data import PosedImages
 from worldline.train.produce import layout_of
 from worldline.train.recipes import TrainRecipe
@@ -76,9 +80,14 @@ class Pool(ABC, Generic[Scene]):
         return [self.read(files[_draw_index(len(files), rng)]) for _ in range(count)]
 
     def facts(self) -> dict[str, Any]:
-        """Number of scenes and seeds in every folder that was used."""
+        """Number of scenes and seeds in every folder that steps draw from."""
+        for size in sorted({size for stage in self.recipe.stages for size in stage.sizes}):
+            with suppress(InputError):  # no scenes of that size, or none yet
+                self._present(size)
         pools = {}
         for folder, (_, files) in self._files.items():
+            if not files:
+                continue
             seeds = [file.stem.rpartition("-")[2] for file in files]
             pools[folder.name] = {"scenes": len(files), "seeds": f"{seeds[0]}..{seeds[-1]}" if seeds else ""}
             pools[folder.name]["layouts"] = sorted({file.stem.rpartition("-")[0] for file in files})
@@ -103,11 +112,18 @@ class Pool(ABC, Generic[Scene]):
 
 
 class PoolSource(Pool[PosedImages]):
-    """A pool of still scenes."""
+    """A pool of still scenes. What their views have in common is computed once."""
+
+    def __init__(self, recipe: TrainRecipe) -> None:
+        super().__init__(recipe)
+        self._overlaps: dict[Path, Float[np.ndarray, "view view"]] = {}
 
     def read(self, path: Path) -> PosedImages:
         """One scene."""
-        return data.load_scene(path)
+        scene = data.load_scene(path)
+        if path not in self._overlaps:
+            self._overlaps[path] = overlap(scene)
+        return replace(scene, overlap=self._overlaps[path])
 
     def validation(self) -> list[PosedImages]:
         """The scenes of the validation pool."""

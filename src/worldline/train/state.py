@@ -39,14 +39,16 @@ class Average:
             taken: 0-dim boolean on the device of the weights: False leaves the average where it is.
         """
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        moving: list[tuple[Tensor, Tensor]] = []
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
         for name, value in self._live.items():
             average = self.values[name]
             if average.is_floating_point():
-                moving.append((_local(average), _local(value)))
+                averages.append(_local(average))
+                values.append(_local(value))
             else:  # a count: the guard of the loop has put it back where the step did not count
                 average.copy_(value)
-        _move(*map(list, zip(*moving, strict=True)), weight, taken)
+        _move(averages, values, weight, taken)
 
 
 def _move(averages: list[Tensor], values: list[Tensor], weight: float, taken: Tensor | None) -> None:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int8, UInt8
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from worldline.errors import InputError
+from worldline.train.data import mapped_arrays
 
 if TYPE_CHECKING:
     from worldline.worlds import WorldSample
@@ -208,7 +209,7 @@ def load_clip(path: Path) -> Clip:
     """
     tensors: dict[str, Any] = dict.fromkeys(("depth", "normals", "body", "world_from_body"))
     try:
-        tensors |= load_file(path)
+        tensors |= mapped_arrays(path)
         names = [f"tracks.{field.name}" for field in fields(ClipTracks)]
         tracks = ClipTracks(*(tensors.pop(name) for name in names)) if names[0] in tensors else None
         return Clip(**tensors, tracks=tracks)

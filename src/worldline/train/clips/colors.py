@@ -50,8 +50,9 @@ class ClipColors:
         grey = np.broadcast_to(_LUMA, (3, 3))
         mixed = saturation[:, None, None] * _hue_turns(hue) + (1 - saturation[:, None, None]) * grey
         sigma = rng.uniform(*options.sigma, clips) / 128 * (rng.random(clips) < options.blur)
-        parts = (gain * contrast)[:, None, None] * mixed, 0.5 * (1 - contrast)
-        return cls(*(torch.from_numpy(part.astype(np.float32)) for part in parts), sigma.astype(np.float32))
+        matrix = (gain * contrast)[:, None, None] * mixed
+        tensors = [torch.from_numpy(part.astype(np.float32)) for part in (matrix, 0.5 * (1 - contrast))]
+        return cls(tensors[0], tensors[1], sigma.astype(np.float32))
 
     def apply(self, images: Float[Tensor, "clip frame 3 height width"]) -> Float[Tensor, "clip frame 3 height width"]:
         """Changed colours, in [0, 1] as the given ones."""

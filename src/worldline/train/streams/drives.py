@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from worldline.errors import InputError
-from worldline.train.data import shrink_pixels
+from worldline.train.data import mapped_arrays, shrink_pixels
 
 if TYPE_CHECKING:
     from worldline.worlds import WorldSample
@@ -179,6 +179,6 @@ def load_drive(path: Path) -> Drive:
         InputError: the file is no drive.
     """
     try:
-        return Drive(**load_file(path))
+        return Drive(**mapped_arrays(path))
     except (SafetensorError, TypeError) as error:
         raise InputError(f"{path} is not a drive of a training pool ({error}).", "Delete the file.") from error
