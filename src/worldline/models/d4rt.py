@@ -21,11 +21,12 @@ from torch.nn.functional import adaptive_avg_pool3d
 from worldline.errors import InputError
 from worldline.models.config import D4rtConfig
 from worldline.models.layers.blocks import EncoderBlock, init_linear_layers
-from worldline.models.layers.clip_position import LearnedPosition, axes_code, cell_centers, flat_code
+from worldline.models.layers.clip_position import LearnedPosition, axes_code, flat_code
 from worldline.models.layers.reading import (
     TIME_OF_KIND,
     KeysValues,
     ReadingBlock,
+    grid_angles,
     guiding_angles,
 )
 from worldline.models.layers.rope import RopeTable, grid_rope
@@ -375,10 +376,7 @@ class QueryDecoder(nn.Module):
         return self.norm(tokens)
 
     def _token_angles(self, grid: Grid, tokens: Tensor) -> Float[Tensor, "token pair"]:
-        rows, columns = reference_grid(self.config)
-        axes = (torch.arange(grid[0]).double(), cell_centers(grid[1], rows), cell_centers(grid[2], columns))
-        positions = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        angles = guiding_angles(positions.float().to(tokens.device, non_blocking=True), self.head_dim)
+        angles = grid_angles(grid, reference_grid(self.config), self.head_dim, tokens.device)
         extra = tokens.shape[1] - len(angles)
         return torch.cat((angles, angles.new_zeros(extra, angles.shape[1]))) if extra else angles
 

@@ -293,12 +293,9 @@ def _gaussian_head(config: MVDust3rConfig) -> GaussianHead | None:
 
 
 def _reference_first(paths: int, views: int, device: torch.device) -> Tensor:
-    """[path, slot] -> view: in row r, view 0 and view r change places."""
-    slots = torch.arange(views).repeat(paths, 1)
-    row = torch.arange(paths)
-    slots[row, row] = 0
-    slots[:, 0] = row
-    return slots.to(device, non_blocking=True)
+    """[path, slot] -> view: in row r, view 0 and view r change places. Made there: no copy is waited for."""
+    path, slot = torch.arange(paths, device=device)[:, None], torch.arange(views, device=device)
+    return torch.where(slot == 0, path, torch.where(slot == path, 0, slot))
 
 
 def _drop_path_axis(maps: Pointmaps) -> Pointmaps:

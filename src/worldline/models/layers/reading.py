@@ -6,6 +6,7 @@ Keys and values are projected once per memory and block, whoever reads them and 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from worldline.models.layers.attention import attend
 from worldline.models.layers.blocks import Mlp
+from worldline.models.layers.clip_position import cell_centers
 
 AXES = 3  # slice, row, column
 _SLOWEST = 1 / 64  # of the guiding frequencies, as a share of the fastest, which is pi per cell
@@ -46,6 +48,20 @@ def guiding_angles(positions: Float[Tensor, "*n 3"], head_dim: int) -> Float[Ten
         exponent = torch.arange(count, device=positions.device, dtype=torch.float32) / max(1, count - 1)
         angles.append(positions[..., axis, None] * (math.pi * _SLOWEST**exponent))
     return torch.cat(angles, -1)
+
+
+@lru_cache(maxsize=32)
+def grid_angles(
+    grid: tuple[int, int, int], reference: tuple[int, int], head_dim: int, device: torch.device
+) -> Float[Tensor, "token pair"]:
+    """Angles of all tokens of a grid of (slices, rows, columns), in cells of the reference grid of the same frame.
+
+    Computed once per grid and kept, so that a device is not waited for in every step.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        axes = (torch.arange(grid[0]).double(), *map(cell_centers, grid[1:], reference))
+        positions = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        return guiding_angles(positions.float().to(device), head_dim)
 
 
 def turn(features: Float[Tensor, "*n head_dim"], angles: Float[Tensor, "*n pair"]) -> Float[Tensor, "*n head_dim"]:
