@@ -11,6 +11,7 @@ from pathlib import Path
 from worldline.errors import WorldlineError
 from worldline.train.campaign.campaign import Campaign, default_output, listening
 from worldline.train.campaign.embed import embed
+from worldline.train.campaign.journal import PHASES
 from worldline.train.campaign.options import MODELS, Options, Scale
 from worldline.train.campaign.results import take_back
 
@@ -46,7 +47,8 @@ def _run(options: Options) -> int:
         try:
             finished = campaign.run()
         except WorldlineError as error:
-            log.error("failed: %s %s", error.cause, error.remedy)
+            cause = "" if error.__cause__ is None else f" ({error.__cause__})"
+            log.error("failed: %s %s%s", error.cause, error.remedy, cause)
             return FAILED
         except Exception:
             log.exception("failed: see %s", campaign.journal.path)
@@ -66,7 +68,7 @@ def _options(options: argparse.Namespace, output: Path) -> Options:
         options.model, output, options.minutes, options.steps, options.recipe, options.init, options.seed,
         options.device, options.slice, options.producers, options.fill_seconds, options.tune_seconds,
         options.profile_steps, options.against, Scale(scenes=options.eval_scenes), options.real, options.workers,
-        options.results_to,
+        options.results_to, options.until,
     )  # fmt: skip
 
 
@@ -95,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     add("--workers", type=int, help="processes that evaluate; default: all cores but one")
     add("--results-to", type=Path, help="folder for a copy of the results: few, small files")
     add("--take-back", type=Path, metavar="DIR", help="only this: make the run's folder from a copy of its results")
+    add("--until", choices=PHASES[:-1], help="end this call after that phase")
     add("--embed", action="store_true", help="only this: put the weights of a finished campaign into the package")
     add("--embedded-folder", type=Path, help=argparse.SUPPRESS)
     return found

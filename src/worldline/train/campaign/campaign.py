@@ -18,10 +18,10 @@ from worldline.files import make_folder
 from worldline.train.campaign.check import check, wheels
 from worldline.train.campaign.evaluation import Evaluation, evaluate
 from worldline.train.campaign.fill import Producers, fill, gigabytes_for, start_producers
-from worldline.train.campaign.journal import PHASES, Deadline, Journal, Paused, now
+from worldline.train.campaign.journal import CAMPAIGN, PHASES, Deadline, Journal, Paused, now
 from worldline.train.campaign.options import Options, entry_of, recipe_of, scale_of, settle
 from worldline.train.campaign.profile import measure, measure_apart, write_profile
-from worldline.train.campaign.results import gather, hand_out
+from worldline.train.campaign.results import RESULTS, copy_file, gather, hand_out
 from worldline.train.campaign.suites import NEW, SHIPPED, plan_units
 from worldline.train.campaign.training import reserve_of, train_part
 from worldline.train.campaign.verdict import judge, sentence, write_verdict
@@ -96,6 +96,8 @@ class Campaign:
         if self.journal.done(name) and not again:
             return
         self.deadline.check()
+        if self.options.until is not None and PHASES.index(name) > PHASES.index(self.options.until):
+            raise Paused
         log.info("phase %d of %d: %s", PHASES.index(name) + 1, len(PHASES), name)
         try:
             with self.journal.recording(name) as found:
@@ -105,7 +107,8 @@ class Campaign:
         except Exception as error:
             if needed:
                 raise
-            log.warning("%s failed, the rest goes on: %s", name, error)
+            cause = "" if error.__cause__ is None else f" ({error.__cause__})"
+            log.warning("%s failed, the rest goes on: %s%s", name, error, cause)
             if again:  # it is tried once more by the next call; a training that has begun needs no profile
                 self.errors.append(f"{name}: {error}")
 
@@ -190,7 +193,7 @@ class Campaign:
         try:
             with journal.recording("results") as found:
                 found["folder"] = str(gather(folder))
-            gather(folder)  # with the record of what was just done
+            copy_file(journal.path, folder / RESULTS / CAMPAIGN)  # with the record of what was just done
             if self.options.results_to is not None:
                 written = hand_out(folder, self.options.results_to)
                 log.info("results: %s", ", ".join(str(path) for path in written))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import platform
 import shutil
@@ -34,6 +34,7 @@ PACKAGES: dict[str, tuple[str, str]] = {  # import name -> name of the distribut
     "pycolmap": ("pycolmap", EVALUATION),
     "matplotlib": ("matplotlib", PICTURE),
 }
+_PROOF = {"lightning": "lightning.fabric", "tensorboard": "torch.utils.tensorboard", "PIL": "PIL.Image"}
 WHEELS = (
     "Without a network, carry the wheels: pip download --no-deps --only-binary=:all: --python-version "
     "{python} --platform manylinux_2_28_x86_64 -d wheels {names} elsewhere, then here: pip install --no-index "
@@ -71,8 +72,16 @@ def check(recipe: TrainRecipe, against: str) -> dict[str, Any]:
 
 
 def missing_packages() -> dict[str, str]:
-    """Names of the distributions that are not installed, with what needs them."""
-    return {name: use for module, (name, use) in PACKAGES.items() if importlib.util.find_spec(module) is None}
+    """Names of the distributions that cannot be imported, with what needs them."""
+    return {name: use for module, (name, use) in PACKAGES.items() if not _imports(_PROOF.get(module, module))}
+
+
+def _imports(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
 
 
 def wheels(names: list[str]) -> str:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -73,7 +74,8 @@ class Evaluation:
         try:
             found = measure(unit, models, self.scale, self.folder / "cache")
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other units must not be lost
-            write_json(self.error_path(unit), {"error": f"{type(error).__name__}: {str(error)[:500]}"})
+            said = f"{type(error).__name__}: {str(error)[:500]}"
+            write_json(self.error_path(unit), {"error": said, "traceback": traceback.format_exc().splitlines()})
             return
         write_json(self.path(unit), found | {"made with": self.made_with})
         self.error_path(unit).unlink(missing_ok=True)

@@ -73,6 +73,7 @@ class Options:
     real: Path | None = None  # folder of sequences with measured truth
     workers: int | None = None  # processes that evaluate; None: all cores but one
     results_to: Path | None = None  # a copy of the results, few and small files
+    until: str | None = None  # the last phase of this call; None: all of them
 
     def __post_init__(self) -> None:
         if self.model not in MODELS:

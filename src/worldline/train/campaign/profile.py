@@ -29,7 +29,7 @@ from worldline.train.recipes import TrainRecipe
 log = logging.getLogger(__name__)
 
 PARTIAL = "profile.partial.json"
-_SLACK_SECONDS = 240.0  # beyond the search of batch sizes: start, compilation, the steps that are measured
+_SLACK_SECONDS = 180.0  # beyond the search of batch sizes: start, compilation, the steps that are measured
 _RESERVE = 20.0  # seconds at the end of a slice
 _SHOWN = (
     "s per step",

@@ -81,16 +81,16 @@ def gather(run: Path) -> Path:
     write_json(results / "curve.json", curves)
     try:
         draw_curve(curves, results / "curve.png")
-    except Exception:  # no picture is worth the results
-        log.exception("the curve could not be drawn")
+    except Exception as error:  # noqa: BLE001 -- no picture is worth the results
+        log.warning("results: the curve could not be drawn: %s: %s", type(error).__name__, error)
     names = (CAMPAIGN, "recipe.json", "profile.json", "profile.md", "verdict.json", "verdict.md")
     for path in [run / name for name in names] + sorted((run / "evaluation").glob("*.md")):
         if path.exists():
-            _copy(path, results / path.name)
+            copy_file(path, results / path.name)
     if (run / EXPORT).is_dir():
         with _replaced(results / "model") as folder:
             for path in (run / EXPORT).iterdir():
-                _copy(path, folder / path.name)
+                copy_file(path, folder / path.name)
     return results
 
 
@@ -111,7 +111,7 @@ def hand_out(run: Path, folder: Path) -> list[Path]:
         if len(written) + 1 >= MOST_FILES or size > MOST_BYTES or together + size > MOST_TOGETHER - MOST_BYTES:
             left_out.append(f"{path.name}: {size} bytes")
             continue
-        written.append(_copy(path, folder / path.name))
+        written.append(copy_file(path, folder / path.name))
         together += size
     small = [path for path in sorted(results.rglob("*")) if path.is_file() and path not in shards]
     small += sorted((run / "evaluation").glob("*/*.json"))
@@ -142,9 +142,9 @@ def take_back(folder: Path, run: Path) -> None:
         raise InputError(f"{archives[0]} cannot be read ({error}).", "Copy it once more.") from error
     for path in (run / RESULTS).iterdir():
         if path.is_file():
-            _copy(path, run / path.name)
+            copy_file(path, run / path.name)
     for path in [*(run / RESULTS / "model").glob("*.json"), *shards]:
-        _copy(path, run / EXPORT / path.name)
+        copy_file(path, run / EXPORT / path.name)
 
 
 def _pack(run: Path, paths: Iterable[Path], left_out: list[str], target: Path) -> None:
@@ -159,7 +159,8 @@ def _pack(run: Path, paths: Iterable[Path], left_out: list[str], target: Path) -
         archive.writestr("left_out.txt", "\n".join(left_out) + "\n")
 
 
-def _copy(path: Path, target: Path) -> Path:
+def copy_file(path: Path, target: Path) -> Path:
+    """Copy whole or not at all; returns the copy."""
     with reporting(target), replacing_file(target) as temporary:
         shutil.copyfile(path, temporary)
     readable(target)
