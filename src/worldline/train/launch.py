@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -124,20 +125,39 @@ def _shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return module
 
 
-def compile_blocks(network: nn.Module, backend: str = "inductor") -> None:
-    """``torch.compile`` the parts that repeat: one small graph serves all blocks of a kind.
+def compile_blocks(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> None:
+    """``torch.compile`` the parts that repeat: one small graph serves all blocks of a kind, whatever the step sees.
 
-    The cross-attention stays as it is: its queries and keys are recorded by hooks, and its memory is shared.
+    The cross-attention stays as it is: its queries and keys are recorded by hooks, and its memory is shared. Where a
+    part cannot be compiled (no C compiler, for instance) it runs as it is, with a warning.
     """
+    from torch._dynamo import config
+    from torch.fx.experimental import _config as symbols
+
+    config.suppress_errors = True
+    symbols.use_duck_shape = False  # type: ignore[attr-defined] # sizes that happen to be equal once are not the same
     for module in network.modules():
         if isinstance(module, EncoderBlock):
-            module.compile(dynamic=True, backend=backend)
+            _compile(module, backend)
         elif isinstance(module, DecoderBlock):
-            module.self_attention.compile(dynamic=True, backend=backend)
+            _compile(module.self_attention, backend)
             if isinstance(module.mlp, Mlp):
-                module.mlp.compile(dynamic=True, backend=backend)
+                _compile(module.mlp, backend)
         elif isinstance(module, ReadingBlock):
-            module.mlp.compile(dynamic=True, backend=backend)
+            _compile(module.mlp, backend)
+
+
+def _compile(module: nn.Module, backend: str | Callable[..., Any]) -> None:
+    """Compile for tokens ``[row, token, channel]``: an axis that is 1 in some steps would be another graph."""
+    compiled = torch.compile(module.forward, dynamic=True, backend=backend)
+
+    def forward(tokens: Tensor, *rest: Any) -> Tensor:
+        shape = tokens.shape[:-2].numel(), *tokens.shape[-2:]
+        rows = torch.ops.aten._unsafe_view(tokens.contiguous(), shape)  # no view: the graph would depend on its base
+        found: Tensor = compiled(rows, *rest)
+        return found.view(tokens.shape)
+
+    module.forward = forward  # type: ignore[method-assign]
 
 
 def summed(fabric: Fabric, values: Tensor) -> Tensor:

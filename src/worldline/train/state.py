@@ -48,21 +48,23 @@ class Average:
                 values.append(_local(value))
             else:  # a count: the guard of the loop has put it back where the step did not count
                 average.copy_(value)
-        _move(averages, values, weight, taken)
+        if taken is None:
+            torch._foreach_lerp_(averages, values, weight)
+        else:
+            _move(averages, values, taken * weight, few_kernels=taken.device.type != "cpu")
 
 
-def _move(averages: list[Tensor], values: list[Tensor], weight: float, taken: Tensor | None) -> None:
-    """``averages += weight * (values - averages)`` in a few kernels, or nothing where ``taken`` is False."""
-    if taken is None:
-        torch._foreach_lerp_(averages, values, weight)
-        return
-    share = torch.full((), weight, device=taken.device) * taken
-    if taken.device.type == "cpu":
-        torch._foreach_lerp_(averages, values, [share] * len(values))
-    else:  # there a list of weights would be a kernel for every tensor
+def _move(averages: list[Tensor], values: list[Tensor], share: Tensor, few_kernels: bool) -> None:
+    """``averages += share * (values - averages)`` with a 0-dim share of the same device.
+
+    On a GPU ``lerp`` with a list of shares would be one kernel for every tensor.
+    """
+    if few_kernels:
         steps = torch._foreach_sub(values, averages)
         torch._foreach_mul_(steps, share)
         torch._foreach_add_(averages, steps)
+    else:
+        torch._foreach_lerp_(averages, values, [share] * len(values))
 
 
 def _local(value: Tensor) -> Tensor:
