@@ -95,6 +95,11 @@ class _Operations(TorchDispatchMode):
         self.traffic = traffic
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_inference_mode_enabled() and func._can_decompose():  # without autograd nobody took it apart
+            with self:
+                result = func.decompose(*args, **(kwargs or {}))
+            if result is not NotImplemented:
+                return result
         return _run(func, args, kwargs or {}, self.traffic)
 
 
@@ -120,7 +125,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any], traffic: Traffic | None) 
     target = torch.device(asked) if asked is not None else (DEVICE if here else torch.device("cpu"))
     _check(name, args, kwargs, here, away, target)
     if traffic is not None:
-        _count(name, args, here, away, target, traffic)
+        _count(name, args, kwargs, here, away, target, traffic)
     inner = dict(kwargs)
     if asked is not None:
         inner["device"] = torch.device("cpu")
@@ -148,14 +153,16 @@ def _check(name: str, args: Any, kwargs: dict[str, Any], here: list, away: list,
         raise RuntimeError(f"{name}: expected all tensors on one device, {wrong} lie on the processor.")
 
 
-def _count(name: str, args: Any, here: list, away: list, target: torch.device, traffic: Traffic) -> None:
+def _count(
+    name: str, args: Any, kwargs: dict[str, Any], here: list, away: list, target: torch.device, traffic: Traffic
+) -> None:
     from_device = bool(here) and (target != DEVICE or (name == "aten::copy_" and not isinstance(args[0], Pretended)))
     masks = name in _INDEXED and here and any(
         index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1]
     )  # fmt: skip
     if (here and name in _WAITS) or from_device or masks:
         traffic.waits[name] += 1
-    if name == "aten::repeat_interleave" and here:  # its other form, with a known size, has no tensor of counts alone
+    if name == "aten::repeat_interleave" and here and kwargs.get("output_size") is None:
         traffic.waits[name] += 1
     if (name in _COPIES and away and target == DEVICE and not from_device) or (name in _INDEXED and here and away):
         traffic.uploads[name] += 1

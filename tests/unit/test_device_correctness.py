@@ -127,6 +127,10 @@ class TestThePretendedDevice:
         assert sum(traffic.uploads.values()) == 3 and sum(traffic.waits.values()) == 1
         assert float(here[0]) == 4 and len(here[here > 4]) == 2 and here.cpu().device.type == "cpu"
         assert sum(traffic.waits.values()) == 4
+        with torch.inference_mode():
+            assert float(here[0]) == 4 and bool((here > 0).all()) and len(here.cpu()) == 3
+            torch.zeros(3).to(DEVICE)
+        assert sum(traffic.waits.values()) == 7 and sum(traffic.uploads.values()) == 4
 
 
 class TestMultiview:
