@@ -68,6 +68,16 @@ def test_a_figure_that_only_the_new_model_lacks_counts_against_it() -> None:
     assert judge({"rooms": trials})["better"]
 
 
+def test_recorded_sequences_count_once_each() -> None:
+    """One sequence with many choices of frames got worse, two got better."""
+    trials = [trial(0.3 if new else 0.1, NEW if new else SHIPPED, f"{i}") | {"set": "long"} for i in range(9)
+              for new in (True, False)]  # fmt: skip
+    for name in ("short", "shorter"):
+        trials += [trial(0.1, NEW) | {"set": name}, trial(0.2, SHIPPED) | {"set": name}]
+    (row,) = compare("real", trials)
+    assert row["scenes"] == 3 and row["better"] and row["difference"] == pytest.approx(-0.1)
+
+
 def test_equal_or_unmeasured_is_not_better() -> None:
     assert not judge({"rooms": [trial(0.2, NEW), trial(0.2, SHIPPED)]})["better"]
     assert not judge({"rooms": made_up_trials(NEW, "rooms"), "street": None})["better"]

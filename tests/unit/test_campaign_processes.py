@@ -54,7 +54,8 @@ def test_producers_fill_both_pools_and_go_on_with_the_next_seeds(campaign, monke
     assert found["processes"] == 1 and found["device_share"] == 0 and found["scenes_at_start"] >= 2
 
     with Producers(recipe, 1.0) as producers:
-        start_producers(producers, entry_of(journal), options, found)
+        start_producers(producers, entry_of(journal), options, found | {"device_share": 0.9})
+        assert producers.alive == ["train-0", "train-device"]
         wait_for(lambda: len(pool_files(recipe.pool)) > len(written))
     after = {path.name: path.stat().st_mtime_ns for path in pool_files(recipe.pool)}
     assert written.items() <= after.items(), "what was there was not rendered again"
@@ -115,6 +116,7 @@ def test_processes_that_die_are_errors_of_their_units(tmp_path: Path) -> None:
         evaluate(evaluation, units, 2, Deadline(), {})
 
 
+@pytest.mark.slow
 def test_measuring_apart_gives_the_same_records(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     options, journal = tiny_options("mvdust3r-plus-mini", tmp_path), Journal(tmp_path / "run")
     settle(options, journal, "cpu")

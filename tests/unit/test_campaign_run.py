@@ -94,10 +94,12 @@ def test_slices_give_the_weights_of_one_run_and_everything_is_measured(
     assert names == {"model-00001-of-00001.safetensors", "curve.png", "run-results.zip"}
     with zipfile.ZipFile(handed / "run-results.zip") as archive:
         assert {"results/campaign.json", "results/verdict.md", "results/curve.json"} <= set(archive.namelist())
+    there = journal.result("check")
     assert main([model, "-o", str(tmp_path / "back"), "--take-back", str(handed)]) == 0
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "measure", None)
         assert main([model, "-o", str(tmp_path / "back"), "--device", "cpu", "--workers", "1"]) == 0, "all is there"
+    assert Journal(tmp_path / "back").result("check") == there, "of the machine that trained"
 
 
 def test_ctrl_c_ends_with_a_checkpoint_and_the_next_call_goes_on(

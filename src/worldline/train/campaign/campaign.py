@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import platform
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +31,7 @@ from worldline.train.export import EXPORT
 
 log = logging.getLogger(__name__)
 
+_SAME_SIGNAL_SECONDS = 2.0  # make and timeout both pass a signal on: one wish, heard twice
 _TUNE_SECONDS, _PROFILE_STEPS = 60.0, {"cuda": 50, "cpu": 8}
 
 
@@ -78,9 +81,9 @@ class Campaign:
 
     def _prepare_and_train(self) -> None:
         journal, entry = self.journal, entry_of(self.journal)
-        self._phase("check", self._check, again=True)
-        if journal.done("train"):
+        if journal.done("train"):  # perhaps elsewhere: what is known about that machine stays
             return
+        self._phase("check", self._check, again=True)
         untuned = recipe_of(self.options, journal, self.device, tuned=False)
         with Producers(untuned, gigabytes_for(untuned, entry)) as producers:
             if journal.done("fill"):
@@ -213,10 +216,15 @@ def listening(deadline: Deadline) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
 
+    first = math.inf
+
     def hear(number: int, _: Any) -> None:
-        if deadline.signal is not None:
+        nonlocal first
+        if time.monotonic() - first > _SAME_SIGNAL_SECONDS:
             raise KeyboardInterrupt
-        deadline.stop(number)
+        if deadline.signal is None:
+            first = time.monotonic()
+            deadline.stop(number)
 
     for number in numbers:
         signal.signal(number, hear)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-_NICE = 5  # threads that feed the training go first
+_NICE = 10  # the training and what feeds it go first
 
 
 def paced(seeds: Iterable[int], share: float, parent: int) -> Iterator[int]:

@@ -86,7 +86,7 @@ def _stage(run: Run, number: int, steps: int, peak: float) -> dict[str, Any]:
         "samples/s": found.samples_per_second,
         **{f"s {name}": value for name, value in found.parts.items()},
         "s rendering": found.rendering,
-        "s drafting, one thread": found.draft_seconds,
+        "s drafting, one core": found.draft_seconds,
         "waiting share": found.waiting_share,
         "developing share": (found.parts["moving"] + found.parts["developing"]) / whole,
         "rendering share": found.rendering / whole,

@@ -85,7 +85,8 @@ def measure(unit: Unit, models: Models, scale: Scale, cache: Path | None = None)
         cache: folder where rendered films and drives are kept.
 
     Returns:
-        ``about`` (versions, weights, seeds) and ``trials``; no trials where no seed has a place for the cameras.
+        ``about`` (versions, weights, seeds) and ``trials``; no trials where no seed has a place for the cameras, or
+        where a sequence cannot be used, as its own command would leave it out.
     """
     kinds: dict[str, Callable[[], dict[str, Any]]] = {
         REAL: partial(_measure_real, unit, models, scale),
@@ -96,7 +97,9 @@ def measure(unit: Unit, models: Models, scale: Scale, cache: Path | None = None)
     run = kinds.get(unit.suite, partial(_measure_worlds, unit, models, scale))
     try:
         found: dict[str, Any] = without_nan(run())
-    except NoPlaceError as error:
+    except InputError as error:  # a seed without a place for the cameras, a sequence that cannot be used
+        if unit.suite != REAL and not isinstance(error, NoPlaceError):
+            raise
         log.info("evaluate: %s %s left out: %s", unit.suite, unit.key, error.cause)
         return {"about": {}, "trials": [], "left out": error.cause}
     return found
@@ -192,7 +195,7 @@ def _first(models: Models, label: str) -> dict[str, Reconstructor]:
 
 def page(suite: str, found: list[dict[str, Any]]) -> str:
     """The tables of a suite as its own command shows them, from the results of its units."""
-    about = dict(found[0]["about"]) if found else {}
+    about = next((dict(unit["about"]) for unit in found if unit["about"]), {})
     trials: Trials = [trial for unit in found for trial in unit["trials"]]
     if not trials:
         return "Nothing was measured.\n"

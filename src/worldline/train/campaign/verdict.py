@@ -14,7 +14,7 @@ from worldline.eval.novel.methods import POINTS
 from worldline.eval.report import table, without_nan, write_text
 from worldline.eval.statistics import known
 from worldline.files import write_json
-from worldline.train.campaign.suites import NEW, SHIPPED
+from worldline.train.campaign.suites import NEW, REAL, SHIPPED
 
 _RESAMPLES, _SEED = 2000, 0
 
@@ -43,7 +43,7 @@ MAIN: dict[str, MainFigure] = {
 
 
 def compare(suite: str, trials: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row per set and number of views: both models, and their difference scene by scene.
+    """One row per set and number of views: both models, and their difference scene by scene (or per sequence).
 
     The 95 % interval is a percentile bootstrap over scenes. Scenes that lack the figure of one of them do not count,
     but those that only the new model lacks are ``lost``. ``better``: the middle difference is an improvement and
@@ -51,6 +51,8 @@ def compare(suite: str, trials: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     """
     figure, rows = MAIN[suite], []
     kept = _rows_of(trials)
+    if suite == REAL:
+        kept = _by_sequence(kept, figure)
     for name, views in dict.fromkeys((t["set"], t["views"]) for t in kept):
         values = {
             label: {
@@ -79,6 +81,18 @@ def _rows_of(trials: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         names = {f"{label}, {POINTS}": label for label in (NEW, SHIPPED)}
         kept = [{**t, "method": names[t["method"]]} for t in kept if t["method"] in names]
     return [t for t in kept if t["method"] in (NEW, SHIPPED)]
+
+
+def _by_sequence(trials: Sequence[Mapping[str, Any]], figure: MainFigure) -> list[Mapping[str, Any]]:
+    """Recorded sequences count once each, however many choices of frames they have: the median of these."""
+    groups: dict[tuple[str, int, str], list[float]] = {}
+    for t in trials:
+        groups.setdefault((t["set"], t["views"], t["method"]), []).append(_number(t["figures"].get(figure.name)))
+    return [
+        {"set": "sequences", "views": views, "trial": name, "method": method,
+         "figures": {figure.name: float(np.median(values))}}
+        for (name, views, method), values in groups.items()
+    ]  # fmt: skip
 
 
 def _paired(figure: MainFigure, new: np.ndarray, shipped: np.ndarray) -> dict[str, Any]:
@@ -148,7 +162,8 @@ def write_verdict(folder: Path, verdict: Mapping[str, Any], about: Mapping[str, 
                "lost", "better")  # fmt: skip
     rows = [row | {"better": "yes" if row["better"] else "no"} for row in verdict["rows"]]
     parts = [
-        f"# {sentence(verdict)}",
+        "# Verdict",
+        sentence(verdict),
         "\n".join(f"- {name}: {value}" for name, value in about.items()),
         f"Rule: {verdict['rule']}. Differences are {NEW} minus {SHIPPED}, with their 95 % bootstrap interval.",
         table(rows, columns) if rows else "Nothing was compared.",
