@@ -160,6 +160,14 @@ def test_two_devices_add_up_to_one(scene, batch):
         assert total == pytest.approx(float(getattr(whole, name)), rel=1e-5)
 
 
+def test_fewer_scenes_are_rendered_than_learned_from(scene, batch):
+    other = draw_batch([scene], np.random.default_rng(5), 3, SIZE, augment=False, render_only=2).develop()
+    both = batch + other
+    found = rendering.rendering_loss(exact_maps(both, opacity=0.5), both, scenes=1)
+    torch.testing.assert_close(tuple(found), tuple(rendering.rendering_loss(exact_maps(batch, opacity=0.5), batch)))
+    assert rendering.rendering_loss(exact_maps(both, opacity=0.5), both, scenes=5).rgb != found.rgb
+
+
 def test_gradients_reach_size_turn_opacity_and_points(batch):
     maps = exact_maps(batch, opacity=0.6, scale=2e-3)
     parts = [maps.points, maps.gaussians.scales, maps.gaussians.rotations, maps.gaussians.opacities]

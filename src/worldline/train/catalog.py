@@ -137,7 +137,7 @@ def mini_on_cuda(output: Path) -> TrainRecipe:
             Stage(0.80, 112, (2, 8), 96, 4, matching_weight=0.3, seam_weight=2.0),
             Stage(
                 1.0, 224, (2, 12), 72, 4, matching_weight=0.3, seam_weight=3.0, rendering_weight=1.0, render_views=2,
-                render_size=112,
+                render_size=112, render_scenes=1,
             ),
         ),
         learning_rate=1e-3,

@@ -66,8 +66,9 @@ def objective(
         drawn = GaussianMaps(*(part[:, 0].float() for part in maps[2:]))
         first = Pointmaps(points[:, 0], whole_confidence[:, 0], drawn)
         rendered = rendering_loss(
-            first, batch, size=stage.render_size, perceptual_weight=stage.perceptual_weight, summed=summed
-        )
+            first, batch, size=stage.render_size, scenes=stage.render_scenes,
+            perceptual_weight=stage.perceptual_weight, summed=summed,
+        )  # fmt: skip
         loss, rgb = loss + stage.rendering_weight * rendered.total, rendered.rgb.detach()
     with torch.no_grad():
         error = losses.regression_loss(predicted, target, valid, counts=counts).mean()

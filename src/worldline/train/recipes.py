@@ -46,6 +46,8 @@ class Stage:
     rendering_weight: float = 0.0  # of the rendering loss (MV-DUSt3R+ section 3.4); the published weight is 1
     render_views: int = 0  # further views of a scene that are rendered and not shown to the network; published: 2
     render_size: int | None = None  # a random square of every target is rendered instead of all of it: cheaper
+    render_scenes: int | None = None  # so many scenes of a batch are rendered, None = all: every photo costs a GPU
+    # thousands of small kernels
     perceptual_weight: float = 0.0  # of LPIPS inside the rendering loss, where its weights are installed; published: 1
 
     @property

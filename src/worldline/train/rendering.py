@@ -8,7 +8,8 @@ views.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from dataclasses import fields, replace
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -25,6 +26,7 @@ from worldline.types import GaussianMaps, Pointmaps
 EPS2D = 0.1  # added to the variances on the image, pixels²
 NEAR, FAR = 0.01, 100.0  # in units of the normalised scene
 BACKGROUND = 1.0  # white, colours in [-1, 1]
+Part = TypeVar("Part", Batch, Targets, Pointmaps, GaussianMaps)
 
 
 class RenderingLoss(NamedTuple):
@@ -55,6 +57,7 @@ def rendering_loss(
     batch: Batch,
     *,
     size: int | None = None,
+    scenes: int | None = None,
     perceptual_weight: float = 0.0,
     summed: Callable[[Tensor], Tensor] = lambda counts: counts,
 ) -> RenderingLoss:
@@ -64,12 +67,15 @@ def rendering_loss(
         maps: points ``[scene, view, height, width, 3]`` and Gaussians of the input views in the frame of view 0.
         batch: the truth; its targets begin with the input views.
         size: render a random square of so many pixels of each target; None: all of it. Drawn from torch's generator.
+        scenes: render the first so many scenes of the batch; None: all of them.
         perceptual_weight: of LPIPS between renderings (clipped to [-1, 1]) and photos; needs the extra ``lpips``.
         summed: adds counts up over all devices.
     """
     targets = batch.targets
     if targets is None or maps.gaussians is None:
         raise ValueError("a rendering loss needs targets and Gaussians")  # the recipe has been checked: a bug
+    if scenes is not None and scenes < len(batch.images):
+        maps, batch, targets = _first_scenes(maps, scenes), _first_scenes(batch, scenes), _first_scenes(targets, scenes)
     factor = _mean_distance(maps.points, batch).detach()
     truth = _mean_distance(in_reference_frame(batch.points, batch.world_from_cam[:, 0]), batch)
     poses = _relative(targets.world_from_cam, batch.world_from_cam[:, 0], truth)
@@ -82,14 +88,14 @@ def rendering_loss(
         distances.append(torch.linalg.vector_norm(difference, dim=-1).sum())
         colors.append(picture)
     pixels = summed(crops.valid.sum().float()).clamp(min=1)
-    scales = maps.gaussians.scales / factor[:, None, None, None, None]
+    scales = cast(GaussianMaps, maps.gaussians).scales / factor[:, None, None, None, None]
     perceptual = torch.zeros((), device=pixels.device)
     if perceptual_weight:
         pictures = torch.cat(colors).permute(0, 3, 1, 2).clamp(-1, 1)
-        views = summed(torch.tensor(float(len(pictures)), device=pixels.device))
+        views = summed(torch.full((), float(len(pictures)), device=pixels.device))
         distances_seen = need_lpips(pictures.device)(pictures, crops.images.flatten(0, 1))
         perceptual = perceptual_weight * distances_seen.sum() / views
-    entries = summed(torch.tensor(float(scales.numel()), device=pixels.device))
+    entries = summed(torch.full((), float(scales.numel()), device=pixels.device))
     return RenderingLoss(torch.stack(distances).sum() / pixels, scale_excess(scales).sum() / entries, perceptual)
 
 
@@ -122,6 +128,17 @@ def _render(
     ).color  # fmt: skip
 
 
+def _first_scenes(part: Part, scenes: int) -> Part:
+    """The same for fewer scenes; what is missing stays so."""
+    values = {field.name: getattr(part, field.name) for field in fields(part)}
+    kept: dict[str, Any] = {
+        name: value[:scenes] if isinstance(value, Tensor) else _first_scenes(value, scenes)
+        for name, value in values.items()
+        if value is not None
+    }
+    return replace(part, **kept)
+
+
 def _mean_distance(points: Float[Tensor, "scene view height width 3"], batch: Batch) -> Float[Tensor, "scene"]:
     """Mean distance to the reference camera over the valid pixels of the input views."""
     distance = torch.where(batch.valid, torch.linalg.vector_norm(points, dim=-1), 0.0).flatten(1)
@@ -134,7 +151,8 @@ def _relative(
     unit: Float[Tensor, "scene"],
 ) -> Float[Tensor, "scene target 4 4"]:
     """Poses in the frame of the reference, their translations in the given unit; inverted in float64."""
-    poses = torch.linalg.inv(world_from_reference.double())[:, None] @ world_from_cam.double()
+    inverse, _ = torch.linalg.inv_ex(world_from_reference.double())  # its error would have to be read
+    poses = inverse[:, None] @ world_from_cam.double()
     poses[..., :3, 3] /= unit.double()[:, None, None]
     return poses.to(world_from_cam.dtype)
 
@@ -155,5 +173,5 @@ def _crops(targets: Targets, size: int | None) -> Targets:
             images[scene, target] = targets.images[scene, target, :, y : y + size, x : x + size]
             valid[scene, target] = targets.valid[scene, target, y : y + size, x : x + size]
     intrinsics = targets.intrinsics.clone()
-    intrinsics[..., :2, 2] -= corners.to(intrinsics)
+    intrinsics[..., :2, 2] -= corners.to(intrinsics, non_blocking=True)
     return Targets(images, valid, targets.world_from_cam, intrinsics)
