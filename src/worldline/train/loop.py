@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from copy import deepcopy
 from itertools import compress
 from pathlib import Path
@@ -92,7 +92,8 @@ def stopping_gently(run: Run) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    import pycolmap  # noqa: F401 -- installs a SIGTERM handler when validation first imports it; ours comes after
+    with suppress(ImportError):  # training itself does without
+        import pycolmap  # noqa: F401 -- installs a SIGTERM handler when validation first imports it; ours comes after
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: run.stop()) for number in signals]
