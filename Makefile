@@ -43,10 +43,11 @@ docs: $(VENV)/.developing        ## run every command and code block of README a
 bench: $(VENV)/.developing       ## a quick look at speed; the tables of docs/benchmarks.md name their own commands
 	$(RUN) -m worldline bench single-pass --views 4 8
 
-bench-cuda: $(VENV)/.developing  ## the tables that need a CUDA device: make bench-cuda MINUTES=6 OUTPUT=bench_cuda
-	$(RUN) benchmarks/cuda.py --minutes $(or $(MINUTES),6) -o $(or $(OUTPUT),bench_cuda)
+# SYSTEM_PYTHON=python3 uses that interpreter as it is, ARGUMENTS are passed on: docs/benchmarks.md, docs/train_mini.md
+bench-cuda: $(if $(SYSTEM_PYTHON),,$(VENV)/.developing)  ## the tables that need a CUDA device: make bench-cuda MINUTES=6
+	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(or $(SYSTEM_PYTHON),$(RUN)) \
+		benchmarks/cuda.py --minutes $(or $(MINUTES),6) -o $(or $(OUTPUT),bench_cuda) $(ARGUMENTS)
 
-# docs/train_mini.md; SYSTEM_PYTHON=python3 uses that interpreter as it is, ARGUMENTS are passed on
 train-mini: MODEL ?= mvdust3r-plus-mini
 train-mini: $(if $(SYSTEM_PYTHON),,$(VENV)/.developing)  ## one embedded model made anew: make train-mini MODEL=d4rt-mini MINUTES=25
 	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) PYTHONUNBUFFERED=1 $(or $(SYSTEM_PYTHON),$(RUN)) \
