@@ -366,3 +366,10 @@ def test_plans_count_the_operations_of_a_step(tmp_path: Path) -> None:
 def test_impossible_stages_are_explained(changes: dict, word: str) -> None:
     with pytest.raises(InputError, match=word):
         StreamRecipe(output=Path("run"), steps=1, stages=(StreamStage(1.0, **changes),))
+
+
+def test_operations_of_long_sequences_follow_from_short_ones() -> None:
+    from worldline.train.streams.task import _sensor_flops
+
+    for steps in (5, 7):
+        assert stream_flops(TINY, 2, steps, 16, 32) == 2 * _sensor_flops(TINY, steps, 16, 32)

@@ -126,13 +126,24 @@ def _forward(network: nn.Module, images: Tensor) -> Tensor:
     return torch.stack((maps.reference.points, maps.target.points), 1)
 
 
-@lru_cache
 def stream_flops(config: Driv3rConfig, sensors: int, steps: int, height: int, width: int) -> int:
-    """Operations (2 per multiply-add) of forward and backward for one drive, traced without memory."""
+    """Operations (2 per multiply-add) of forward and backward for one drive; reads of neighbours are not counted.
+
+    Every further step reads one more image, so they are a polynomial of degree 2 in the steps: tracing three short
+    sequences tells all others, and a training does not stop for long ones.
+    """
+    two, three, four = (_sensor_flops(config, count, height, width) for count in (2, 3, 4))
+    further = steps - 2
+    return sensors * (two + further * (three - two) + further * (further - 1) // 2 * (four - 2 * three + two))
+
+
+@lru_cache(maxsize=256)
+def _sensor_flops(config: Driv3rConfig, steps: int, height: int, width: int) -> int:
+    """The same for one camera, traced without memory."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        network, images = Driv3r(config), torch.empty(1, sensors, steps, 3, height, width)
+        network, images = Driv3r(config), torch.empty(1, 1, steps, 3, height, width)
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
             network.forward_rig(images)
