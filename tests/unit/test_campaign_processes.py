@@ -54,7 +54,7 @@ def test_producers_fill_both_pools_and_go_on_with_the_next_seeds(campaign, monke
     assert found["processes"] == 1 and found["device_share"] == 0 and found["scenes_at_start"] >= 2
 
     with Producers(recipe, 1.0) as producers:
-        start_producers(producers, entry_of(journal), options, found | {"device_share": 0.9})
+        start_producers(producers, options, found | {"device_share": 0.9})
         assert producers.alive == ["train-0", "train-device"]
         wait_for(lambda: len(pool_files(recipe.pool)) > len(written))
     after = {path.name: path.stat().st_mtime_ns for path in pool_files(recipe.pool)}

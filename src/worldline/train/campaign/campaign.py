@@ -87,7 +87,7 @@ class Campaign:
         untuned = recipe_of(self.options, journal, self.device, tuned=False)
         with Producers(untuned, gigabytes_for(untuned, entry)) as producers:
             if journal.done("fill"):
-                start_producers(producers, entry, self.options, journal.result("fill"))
+                start_producers(producers, self.options, journal.result("fill"))
             self._phase("fill", lambda found: fill(producers, entry, self.options, self.deadline, found))
             self._phase("profile", self._profile, needed=False)
             self._phase("train", self._train)

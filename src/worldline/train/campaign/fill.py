@@ -57,7 +57,7 @@ class Producers:
 
     def __init__(self, recipe: TrainRecipe, gigabytes: float) -> None:
         self.recipe, self.logs = recipe, recipe.output / "producers"
-        self._gigabytes = gigabytes
+        self._gigabytes = self._each = gigabytes
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -65,6 +65,12 @@ class Producers:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def share_limit(self, count: int) -> None:
+        """Let so many producers together keep the limit of the pool: each only counts what it writes itself."""
+        assert self.recipe.pool is not None
+        used = sum(path.stat().st_size for path in pool_files(self.recipe.pool)) / 1e9
+        self._each = used + max(0.0, self._gigabytes - used) / count
 
     @property
     def alive(self) -> list[str]:
@@ -77,7 +83,7 @@ class Producers:
         layouts = ",".join(f"{layout}={weight:g}" for layout, weight in recipe.layouts)
         command = [
             sys.executable, "-m", "worldline.train.campaign.producer", str(pool), "--layouts", layouts,
-            "--max-gigabytes", f"{self._gigabytes:g}", *task_of(recipe).producer(recipe), *options,
+            "--max-gigabytes", f"{self._each:g}", *task_of(recipe).producer(recipe), *options,
         ]  # fmt: skip
         make_folder(self.logs)
         with (self.logs / f"{name}.log").open("ab") as said:
@@ -104,7 +110,7 @@ class Producers:
         return lines[-1] if lines else "it said nothing"
 
 
-def start_producers(producers: Producers, entry: NamedRecipe, options: Options, found: dict[str, Any]) -> None:
+def start_producers(producers: Producers, options: Options, found: dict[str, Any]) -> None:
     """Go on filling the training pool as an earlier call decided, or for the first time with everything there is.
 
     Args:
@@ -113,9 +119,8 @@ def start_producers(producers: Producers, entry: NamedRecipe, options: Options, 
     recipe = producers.recipe
     if recipe.pool is None:
         return
-    on_cores = found.get("processes")
-    if on_cores is None:
-        on_cores = default_processes() if options.producers is None else options.producers
+    on_cores = found.get("processes", default_processes()) if options.producers is None else options.producers
+    producers.share_limit(on_cores + 1)
     share = found.get("device_share", 1.0 if recipe.device.startswith("cuda") and on_cores else 0.0)
     stride = on_cores + 1
     for number in range(on_cores):
@@ -161,7 +166,7 @@ def fill(
         return
     need, began = need_of(recipe), time.time()
     start_validation(producers, need)
-    start_producers(producers, entry, options, result)
+    start_producers(producers, options, result)
     on_cores = sum(name.startswith("train-") and name != "train-device" for name in producers.alive)
     wait_for_scenes(producers, need, options, deadline)
     per_core, on_device = seconds_per_scene(recipe.pool, began, on_cores)
