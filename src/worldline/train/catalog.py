@@ -132,12 +132,12 @@ def mini_on_cuda(output: Path) -> TrainRecipe:
         scene_views=14,
         minutes=25,
         stages=(
-            Stage(0.45, 112, (2, 4), 192, 1, (0.15, 0.6), matching_weight=1.0, seam_weight=1.0),
-            Stage(0.70, (112, 224), (2, 8), 128, 1, overlap, matching_weight=0.5, seam_weight=2.0),
-            Stage(0.80, 112, (2, 8), 96, 4, matching_weight=0.3, seam_weight=2.0),
-            Stage(
-                1.0, 224, (2, 12), 72, 4, matching_weight=0.3, seam_weight=3.0, rendering_weight=1.0, render_views=2,
-                render_size=112, render_scenes=1,
+            Stage(0.35, 112, (2, 4), 192, 1, (0.15, 0.6), matching_weight=1.0, seam_weight=1.0),
+            Stage(0.65, (112, 224), (2, 8), 128, 1, overlap, matching_weight=0.5, seam_weight=2.0),
+            Stage(0.92, 224, (2, 12), 72, 4, overlap, matching_weight=0.3, seam_weight=3.0),
+            Stage(  # short: a rendered photo is thousands of small kernels
+                1.0, 224, (3, 8), 48, 4, overlap, matching_weight=0.3, seam_weight=3.0, rendering_weight=1.0,
+                render_views=1, render_size=112, render_scenes=1,
             ),
         ),
         learning_rate=1e-3,
