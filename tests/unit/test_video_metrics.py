@@ -207,6 +207,16 @@ def test_depth_of_another_size_is_resized_and_mistakes_are_named() -> None:
         score_depth(ramp, ramp, alignments=["best"])
 
 
+@pytest.mark.parametrize("alignment", list(depth_alignment.ALIGNMENTS))
+def test_a_prediction_that_is_mostly_zero_has_figures_of_failure(alignment: str) -> None:
+    true = np.linspace(2, 9, 120).reshape(1, 10, 12)
+    found = np.where(np.arange(120).reshape(true.shape) % 5, 0.0, 1.0)
+    score = score_depth(found, true, alignments=[alignment])[alignment]
+    assert np.isfinite([score.abs_rel, score.rmse, score.log_rmse, score.scale]).all() and score.d1 < 0.5
+    if alignment == "median":
+        assert (score.scale, score.abs_rel, score.d3) == (0, 1, 0)
+
+
 def path(count: int = 6) -> np.ndarray:
     poses = np.tile(np.eye(4), (count, 1, 1))
     poses[:, :3, 3] = np.column_stack([np.arange(count), np.sin(np.arange(count)), np.zeros(count)])

@@ -38,7 +38,7 @@ def scale(p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"]) -> DepthAlig
 
     They start at the ratio of means and are not converged: within about 2 % of :func:`scale_exact`.
     """
-    s = g.mean() / p.mean()
+    s = _ratio(float(g.mean()), float(p.mean()))
     for _ in range(_WEISZFELD_STEPS):
         weights = 1 / (np.abs(s * p - g) + 1e-8)
         s = (weights * p * g).sum() / (weights * p * p).sum()
@@ -60,7 +60,7 @@ def scale_shift(p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"]) -> Dep
     The gradient depends on the signs of the residuals only, so pixels whose sign cannot change during the next steps
     are summed once for all of them; the result is the same as with all pixels in every step.
     """
-    s, t = _lower_median(g) / _lower_median(p), 0.0
+    s, t = _ratio(_lower_median(g), _lower_median(p)), 0.0
     first, second = np.zeros(2), np.zeros(2)
     reach = 4 * _ADAM_BLOCK * _ADAM_RATE  # a step of Adam is at most 3.2 times the rate
     for start in range(0, _ADAM_STEPS, _ADAM_BLOCK):
@@ -104,7 +104,7 @@ def least_squares(p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"]) -> D
 
 def median(p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"]) -> DepthAlignment:
     """Ratio of medians (the lower of the two middle values, as published)."""
-    return DepthAlignment(_lower_median(g) / _lower_median(p))
+    return DepthAlignment(_ratio(_lower_median(g), _lower_median(p)))
 
 
 def median_affine(p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"]) -> DepthAlignment:
@@ -178,6 +178,11 @@ def _bisect_slope(p: Float64[np.ndarray, "n"], g: Float64[np.ndarray, "n"], star
         else:
             low = middle
     return (low + high) / 2
+
+
+def _ratio(true: float, predicted: float) -> float:
+    """True over predicted; 0 where the prediction is 0, which no factor mends: all of it then counts as wrong."""
+    return true / predicted if predicted else 0.0
 
 
 def _lower_median(values: Float64[np.ndarray, "n"]) -> float:
