@@ -1,5 +1,6 @@
 """Schedule, starting weights, compiled blocks, and plans of runs that are counted instead of made."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -175,3 +176,16 @@ def test_a_loss_stride_leaves_no_pixel_out_for_long() -> None:
         seen.view(-1)[thinning.maps(pixels).flatten()] += 1
         assert torch.equal(thinning.points(pixels[..., None].expand(6, 9, 3))[..., 0], thinning.maps(pixels))
     assert (seen == 1).all()
+
+
+def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path) -> None:
+    """Fields that a version added are missing in what an older one saved, also inside of stages."""
+    recipe = RECIPES["mini"].build(tmp_path)
+    saved = json.loads(json.dumps(recipe.as_json()))
+    del saved["appearance"]
+    saved["stages"] = [{k: v for k, v in stage.items() if k != "render_scenes"} for stage in saved["stages"]]
+    assert recipe.changes_from(saved) == []
+    saved["stages"][1]["loss_stride"] = 7
+    assert recipe.changes_from(saved) == ["stages"]
+    saved["stages"] = saved["stages"][:1]
+    assert recipe.changes_from(saved) == ["stages"]

@@ -171,8 +171,20 @@ class TrainRecipe:
         return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
     def changes_from(self, saved: dict[str, Any]) -> list[str]:
-        """Fields that matter to the result and differ from those of a saved recipe (JSON values)."""
+        """Fields that matter to the result and differ from those of a saved recipe (JSON values).
+
+        What an older version did not save, at any depth, had not been thought of and does not count.
+        """
         import json
 
         mine = json.loads(json.dumps(self.as_json(), default=str))
-        return [key for key in mine if key not in _OF_THE_MACHINE and key in saved and mine[key] != saved[key]]
+        return [key for key in mine if key not in _OF_THE_MACHINE and key in saved and _differs(mine[key], saved[key])]
+
+
+def _differs(mine: Any, saved: Any) -> bool:
+    """Whether JSON values differ in what both have."""
+    if isinstance(mine, dict) and isinstance(saved, dict):
+        return any(_differs(mine[key], saved[key]) for key in mine.keys() & saved.keys())
+    if isinstance(mine, list) and isinstance(saved, list):
+        return len(mine) != len(saved) or any(map(_differs, mine, saved))
+    return bool(mine != saved)
