@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -312,3 +313,12 @@ def test_a_network_that_knows_the_truth_scores_near_zero_while_training(sample: 
     assert figures["abs_rel"] < 0.02
     assert figures["rotation"] < 0.5
     assert (figures["registered"], figures["scenes"]) == (1, 1)
+
+
+def test_without_pycolmap_a_validation_has_points_and_depth(
+    sample: worlds.WorldSample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    figures = score_network(Oracle(sample), [sample])
+    assert figures["point_error"] < 1e-4 and figures["abs_rel"] < 1e-4 and figures["delta103"] == 1
+    assert "rotation" not in figures and "registered" not in figures

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float64
 
 from worldline import __version__
 from worldline.errors import InputError, NoPlaceError
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 LAYOUTS = ("rooms", "objects", "outdoor", "street", "dynamic")
 ALL_BASELINES = tuple(BASELINES.values())
 _SAY_EVERY = 20  # scenes
+_OF_CAMERAS = frozenset(["rotation", "translation", "auc5", "auc15", "auc30", "registered"])
 
 Say = Callable[[str], None]
 
@@ -143,9 +145,12 @@ def evaluate_real(
 
 
 def score_network(network: nn.Module, scenes: Iterable[PosedScene], references: int = 4) -> dict[str, float]:
-    """Medians over posed scenes for a network in training: one pass each, cameras from the pointmaps alone."""
-    from worldline.scene.cameras import estimate_cameras
+    """Medians over posed scenes for a network in training: one pass each, cameras from the pointmaps alone.
 
+    Where pycolmap is not installed there are no figures of cameras, and depth is that of the reference views, whose
+    camera is where the points say.
+    """
+    with_cameras = _has_pycolmap()
     device = next(network.parameters()).device
     scores = []
     for scene in scenes:
@@ -153,11 +158,36 @@ def score_network(network: nn.Module, scenes: Iterable[PosedScene], references: 
         with torch.inference_mode():
             maps = network(images[None], references)
         points, confidence = (part[0].float().cpu().numpy() for part in (maps.points, maps.confidence))
-        cameras = estimate_cameras(points, confidence)
-        poses = cameras.world_from_cam.copy()
-        poses[list(cameras.left_out)] = np.nan
+        poses = _poses(points, confidence) if with_cameras else _reference_pose(len(points))
         scores.append(score_scene(points.astype(np.float64), poses, truth_of(scene)))
-    return SceneScore.summary(scores)
+    found = SceneScore.summary(scores)
+    return found if with_cameras else {name: value for name, value in found.items() if name not in _OF_CAMERAS}
+
+
+def _has_pycolmap() -> bool:
+    try:
+        import pycolmap  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _poses(
+    points: Float[np.ndarray, "view height width 3"], confidence: Float[np.ndarray, "view height width"]
+) -> Float64[np.ndarray, "view 4 4"]:
+    from worldline.scene.cameras import estimate_cameras
+
+    cameras = estimate_cameras(points, confidence)
+    poses = cameras.world_from_cam.copy()
+    poses[list(cameras.left_out)] = np.nan
+    return poses
+
+
+def _reference_pose(views: int) -> Float64[np.ndarray, "view 4 4"]:
+    """That of the first view, in whose frame the points are; the others are unknown."""
+    poses = np.full((views, 4, 4), np.nan)
+    poses[0] = np.eye(4)
+    return poses
 
 
 def about(models: Mapping[str, Reconstructor], what: Mapping[str, Any]) -> dict[str, Any]:
