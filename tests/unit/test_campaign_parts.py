@@ -121,6 +121,7 @@ def test_every_model_has_its_recipes(model: str, tmp_path: Path) -> None:
         settle(options, journal, device)
         recipe = recipe_of(options, journal, device)
         assert recipe.model == model and recipe.device == device and recipe.pool is not None
+        assert recipe.validation_cameras == (device == "cpu"), "a GPU does not wait for PnP"
         journal.result("profile")["views_per_step"] = [stage.views_per_step * 2 for stage in recipe.stages]
         tuned = recipe_of(options, journal, device)
         assert [s.views_per_step for s in tuned.stages] == [2 * s.views_per_step for s in recipe.stages]

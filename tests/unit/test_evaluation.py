@@ -320,5 +320,6 @@ def test_without_pycolmap_a_validation_has_points_and_depth(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycolmap", None)
     figures = score_network(Oracle(sample), [sample])
+    assert figures == score_network(Oracle(sample), [sample], cameras=False)
     assert figures["point_error"] < 1e-4 and figures["abs_rel"] < 1e-4 and figures["delta103"] == 1
     assert "rotation" not in figures and "registered" not in figures

@@ -144,13 +144,16 @@ def evaluate_real(
     return report
 
 
-def score_network(network: nn.Module, scenes: Iterable[PosedScene], references: int = 4) -> dict[str, float]:
+def score_network(
+    network: nn.Module, scenes: Iterable[PosedScene], references: int = 4, *, cameras: bool = True
+) -> dict[str, float]:
     """Medians over posed scenes for a network in training: one pass each, cameras from the pointmaps alone.
 
-    Where pycolmap is not installed there are no figures of cameras, and depth is that of the reference views, whose
-    camera is where the points say.
+    Args:
+        cameras: False, or where pycolmap is not installed: no figures of cameras, and depth is that of the reference
+            views only, whose cameras are known.
     """
-    with_cameras = _has_pycolmap()
+    with_cameras = cameras and _has_pycolmap()
     device = next(network.parameters()).device
     scores = []
     for scene in scenes:

@@ -23,7 +23,7 @@ Drafting = Literal["auto", "threads", "processes"]
 _OF_THE_MACHINE = (
     "output", "pool", "validation_pool", "device", "strategy", "precision", "compile", "threads", "workers", "drafting",
     "render_device", "log_every_steps", "checkpoint_minutes", "export_minutes", "validate_minutes", "export_to", "card",
-    "init",
+    "init", "validation_cameras",
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ class TrainRecipe:
     validate_minutes: float = 10.0
     validation_views: int = 4
     validation_scenes: int = 12  # rendered ones: the first of the validation split
+    validation_cameras: bool = True  # also figures of cameras and held-out photos: seconds of a core for every scene
     export_to: Path | None = None  # a second folder for the snapshots
     card: dict[str, Any] = field(default_factory=dict)  # further entries of the exported card
 

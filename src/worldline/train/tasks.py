@@ -209,8 +209,9 @@ class ViewTask:
         """See :class:`Task`; of a recipe that renders also the PSNR of a held-out photo in a few of the scenes."""
         from worldline.eval.suites import score_network
 
-        scores = score_network(network, data)
-        if any(stage.rendering_weight for stage in recipe.stages):
+        scores = score_network(network, data, cameras=recipe.validation_cameras)
+        with_cameras = "registered" in scores  # they were asked for, and pycolmap is there
+        if with_cameras and any(stage.rendering_weight for stage in recipe.stages):
             from worldline.eval.novel.scenes import hold_out
             from worldline.eval.novel.suite import novel_psnr
 

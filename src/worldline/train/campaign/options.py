@@ -150,8 +150,10 @@ def recipe_of(options: Options, journal: Journal, device: str, *, tuned: bool = 
         changes["stages"] = with_views(recipe.stages, found)
     if options.slice_minutes is not None:  # a call that is cut off loses little
         changes["checkpoint_minutes"] = min(recipe.checkpoint_minutes, 2.0)
-    if device.startswith("cuda") and recipe.threads is None:  # the cores are for the producers and the feed
-        changes["threads"] = _THREADS_BESIDE_CUDA
+    if device.startswith("cuda"):
+        changes["validation_cameras"] = False  # the device would wait for PnP; the evaluation measures cameras
+        if recipe.threads is None:  # the cores are for the producers and the feed
+            changes["threads"] = _THREADS_BESIDE_CUDA
     return replace(recipe, **changes)
 
 
