@@ -97,6 +97,7 @@ def test_an_interrupted_last_validation_loses_no_step(recipe, monkeypatch):
         train(replace(recipe, steps=2))
     state = torch.load(recipe.output / "checkpoint.pt", weights_only=True)
     assert state["progress"]["step"] == 2
+    assert (recipe.output / "export" / "card.json").exists(), "nor the weights"
 
 
 def test_a_run_is_never_overwritten_and_resumes_only_as_it_began(recipe, tmp_path):

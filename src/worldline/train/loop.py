@@ -152,7 +152,7 @@ class Run:
         meter = Meter(self.task, recipe)
         timers = [Timer(m) for m in (recipe.checkpoint_minutes, recipe.export_minutes, recipe.validate_minutes)]
         actions: tuple[Callable[[], object], ...] = (self.checkpoint, self.export, self.validate)
-        clock = Clock(self.progress)
+        clock, starting = Clock(self.progress), True
         with self.feeding() as feed:
             plan = first_request(recipe, self.progress, self.fabric.world_size)
             while self.share < 1 and not self._stopped:
@@ -163,6 +163,8 @@ class Run:
                 request, batches = feed.take()
                 meter.waited += time.monotonic() - waited
                 meter.add(self.train_step(self.on_device(batches), request.stage), request)
+                if starting and self.fabric.device.type == "cuda":  # kernels were loaded and compiled: no training
+                    clock, starting = Clock(self.progress), False
                 clock.tick()  # the time of the actions below counts with the next step
                 decided = self._agree([timer.due() for timer in timers])
                 if self.progress.step % recipe.log_every_steps == 0:
@@ -173,11 +175,12 @@ class Run:
         self.fabric.barrier()
 
     def finish(self) -> Path:
-        """Checkpoint, last validation (unless the run was stopped early), and export."""
+        """Checkpoint, export, and last validation (unless the run was stopped early)."""
         self.checkpoint(strict=True)  # first: signals are no longer caught here, and a validation takes minutes
+        folder = self.export(strict=True)
         if not self._stopped:
             self.validate()
-        folder = self.export(strict=True)
+            folder = self.export(strict=True)  # once more, the card has the figures now
         if self._records is not None:
             self._records.close()
         self.fabric.barrier()
