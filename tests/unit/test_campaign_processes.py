@@ -1,6 +1,8 @@
 """Campaigns start other processes: those that render, those that evaluate, the one that measures."""
 
 import logging
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from worldline.train.campaign.evaluation import Evaluation, evaluate
 from worldline.train.campaign.fill import Producers, fill, start_producers
 from worldline.train.campaign.journal import Deadline, Journal, Paused
 from worldline.train.campaign.options import entry_of, recipe_of, settle
+from worldline.train.campaign.processes import end
 from worldline.train.campaign.producer import paced
 from worldline.train.campaign.profile import measure_apart
 from worldline.train.campaign.suites import NEW, SHIPPED, plan_units
@@ -126,3 +129,33 @@ def test_measuring_apart_gives_the_same_records(tmp_path: Path, caplog: pytest.L
     assert found["done"] and [row["stage"] for row in found["stages"]] == [0, 1]
     assert found["tuning"]["views_per_step"][0] >= 6 and found["stages"][0]["utilisation"] > 0
     assert found["stages"][0]["views_per_step"] == found["tuning"]["views_per_step"][0]
+
+
+def test_a_process_that_does_not_listen_is_killed() -> None:
+    says = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", says], stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None and process.stdout.readline()
+        end([process], seconds=0.2)
+    assert process.returncode == -9
+
+
+def test_no_process_outlives_the_one_that_started_it() -> None:
+    """The one in the middle is killed; the last one is in the middle of something."""
+    last = (
+        "import time; from worldline.train.campaign.processes import end_with_parent; end_with_parent(); "
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    middle = (
+        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', sys.argv[1]]); "
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", middle, last], stdout=subprocess.PIPE, text=True)
+    with process:
+        assert process.stdout is not None
+        assert int(process.stdout.readline()) and process.stdout.readline().strip() == "ready"
+        process.kill()
+        process.wait()
+        killed = time.monotonic()
+        assert process.stdout.read() == "", "the pipe ends when the last one has"
+        assert time.monotonic() - killed < 30

@@ -21,6 +21,7 @@ from worldline.files import make_folder, write_json
 from worldline.train.campaign.check import cores
 from worldline.train.campaign.journal import DONE, FAILED, OPEN, Deadline, Paused
 from worldline.train.campaign.options import Scale
+from worldline.train.campaign.processes import end, end_with_parent
 from worldline.train.campaign.suites import NEW, SHIPPED, Unit, measure, page
 
 if TYPE_CHECKING:
@@ -181,10 +182,7 @@ def _in_processes(evaluation: Evaluation, units: Sequence[Unit], count: int, dea
                 log.info("evaluate: %d of %d units in %d processes", done, len(units), count)
         ended = not deadline.over(_RESERVE)
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
+        end(processes)
     for unit in units if ended else ():
         if evaluation.result(unit) is None and evaluation.error(unit) is None:
             words = [line for path in logs for line in path.read_text("utf-8", errors="replace").splitlines() if line]
@@ -204,12 +202,12 @@ def _write_pages(evaluation: Evaluation, units: Sequence[Unit]) -> None:
 
 
 def work(job: Path) -> None:
-    """One process of an evaluation: claim units until none is left, or until the process that started it is gone."""
+    """One process of an evaluation: claim units until none is left."""
     import signal
 
     import torch
 
-    parent = os.getppid()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides
     torch.set_num_threads(1)
     asked = json.loads(job.read_text(encoding="utf-8"))
@@ -218,8 +216,6 @@ def work(job: Path) -> None:
     evaluation = Evaluation(Path(asked["folder"]), weights, asked["device"], scale)
     models = evaluation.load()
     for number, values in enumerate(asked["units"]):
-        if os.getppid() != parent:
-            return
         try:
             (job.parent / str(number)).touch(exist_ok=False)
         except FileExistsError:

@@ -18,6 +18,7 @@ from worldline.files import make_folder
 from worldline.train.campaign.check import cores
 from worldline.train.campaign.journal import Deadline
 from worldline.train.campaign.options import Options
+from worldline.train.campaign.processes import end
 from worldline.train.catalog import NamedRecipe
 from worldline.train.data import pool_files
 from worldline.train.recipes import TrainRecipe
@@ -33,7 +34,6 @@ _STEPS_WITHOUT_REPEATS = 2  # batches of the first stage that the pool should ho
 _SPARE_CORES = 3  # of eight or more: for the training and its feed
 _DISK_SHARE = 0.6  # of the free disk that the pool may take
 _SAY_SECONDS = 10.0
-_KILL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,7 @@ class Producers:
     def stop(self, *names: str) -> None:
         """End some of them, by default all; waits until they are gone."""
         chosen = [self._running.pop(name) for name in names or tuple(self._running) if name in self._running]
-        for process in chosen:
-            process.terminate()
-        for process in chosen:
-            try:
-                process.wait(_KILL_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end(chosen)
 
     def last_words(self) -> str:
         """The last line that any of them wrote."""

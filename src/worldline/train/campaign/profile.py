@@ -21,6 +21,7 @@ from worldline.files import write_json
 from worldline.train.campaign.check import GIB
 from worldline.train.campaign.journal import Deadline, Journal, Paused
 from worldline.train.campaign.options import Options, recipe_of, with_views
+from worldline.train.campaign.processes import end, end_with_parent
 from worldline.train.campaign.tuning import tune
 from worldline.train.loop import Run
 from worldline.train.profiling import profile_steps
@@ -122,8 +123,7 @@ def measure_apart(
             time.sleep(0.1)
         status = process.poll()
     finally:
-        process.terminate()
-        process.wait()
+        end([process])
     found: Found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"tuning": None, "stages": []}
     if status is None and deadline.over(_RESERVE) and not found["stages"]:
         raise Paused
@@ -161,6 +161,7 @@ def write_profile(folder: Path, found: Found) -> None:
 
 def main(job: dict[str, Any]) -> None:
     """The process of :func:`measure_apart`."""
+    end_with_parent()
     options = Options(job["model"], Path(job["output"]))
     recipe = recipe_of(options, Journal(options.output), job["device"], tuned=False)
     measure(
