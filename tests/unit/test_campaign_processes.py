@@ -6,11 +6,13 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from campaign_models import SMALL, save_untrained, tiny_options
 from worldline.errors import WorldlineError
+from worldline.train.campaign import evaluation as evaluating
 from worldline.train.campaign import fill as filling
 from worldline.train.campaign.evaluation import Evaluation, evaluate
 from worldline.train.campaign.fill import Producers, fill, start_producers
@@ -159,3 +161,18 @@ def test_no_process_outlives_the_one_that_started_it() -> None:
         killed = time.monotonic()
         assert process.stdout.read() == "", "the pipe ends when the last one has"
         assert time.monotonic() - killed < 30
+
+
+def test_what_needs_a_missing_package_fails_before_any_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {label: save_untrained("mvdust3r-plus-mini", tmp_path / label) for label in (NEW, SHIPPED)}
+    evaluation = Evaluation(tmp_path, weights, "cpu", SMALL)
+    monkeypatch.setattr(evaluating, "missing_packages", lambda: {"pycolmap": "evaluation"})
+    for name in ("_in_processes", "_here"):
+        monkeypatch.setattr(evaluating, name, None)
+    found: dict[str, Any] = {}
+    with pytest.raises(WorldlineError, match="rooms, novel-rooms: pycolmap is missing .* --take-back"):
+        units = [unit for unit in plan_units("mvdust3r-plus-mini", SMALL, None) if "rooms" in unit.suite]
+        evaluate(evaluation, units, 3, Deadline(), found)
+    assert {state["state"] for state in found["suites"].values()} == {"failed"}

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from worldline.errors import WorldlineError
 from worldline.eval.report import write_text
 from worldline.files import make_folder, write_json
-from worldline.train.campaign.check import cores
+from worldline.train.campaign.check import cores, missing_packages
 from worldline.train.campaign.journal import DONE, FAILED, OPEN, Deadline, Paused
 from worldline.train.campaign.options import Scale
 from worldline.train.campaign.processes import end, end_with_parent
-from worldline.train.campaign.suites import NEW, SHIPPED, Unit, measure, page
+from worldline.train.campaign.suites import NEW, SHIPPED, WITHOUT_PYCOLMAP, Unit, measure, page
 
 if TYPE_CHECKING:
     from worldline.pipeline import Reconstructor
@@ -33,6 +33,10 @@ EVALUATION = "evaluation"
 _SAY_SECONDS = 15.0
 _POLL_SECONDS = 0.25
 _RESERVE = 5.0  # seconds at the end of a slice for what follows
+_NO_PYCOLMAP = (
+    "pycolmap is missing on this machine; where it is installed, --take-back DIR makes the run from a copy of its "
+    "results (--results-to), and the next call there measures it"
+)
 
 
 class Evaluation:
@@ -104,6 +108,7 @@ def evaluate(
         evaluation.error_path(unit).unlink(missing_ok=True)
     waiting = [unit for unit in units if evaluation.result(unit) is None]
     log.info("evaluate: %d of %d units are done", len(units) - len(waiting), len(units))
+    waiting = _possible(evaluation, waiting)
     if waiting and deadline.over(_RESERVE):
         result["suites"] = states(evaluation, units)
         raise Paused
@@ -117,12 +122,25 @@ def evaluate(
         result["suites"] = states(evaluation, units)
         result["seeds"] = "the first of worldline.worlds.TEST_SEEDS"
         _write_pages(evaluation, units)
-    failed = {name: state["error"] for name, state in result["suites"].items() if state["state"] == FAILED}
+    failed: dict[str, list[str]] = {}
+    for name, state in result["suites"].items():
+        if state["state"] == FAILED:
+            failed.setdefault(state["error"], []).append(name)
     if any(state["state"] == OPEN for state in result["suites"].values()):
         raise Paused
     if failed:
-        said = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        said = "; ".join(f"{', '.join(names)}: {error}" for error, names in failed.items())
         raise WorldlineError(f"Not everything was measured: {said}", "Call again to try these once more.")
+
+
+def _possible(evaluation: Evaluation, units: Sequence[Unit]) -> list[Unit]:
+    """Units that can be measured here; the others fail at once, before any process is started for them."""
+    if "pycolmap" not in missing_packages():
+        return list(units)
+    for unit in units:
+        if unit.suite not in WITHOUT_PYCOLMAP:
+            write_json(evaluation.error_path(unit), {"error": _NO_PYCOLMAP})
+    return [unit for unit in units if unit.suite in WITHOUT_PYCOLMAP]
 
 
 def states(evaluation: Evaluation, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
