@@ -129,7 +129,15 @@ def test_every_model_has_its_recipes(model: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"minutes": 1, "steps": 1}, {"minutes": 0}, {"slice_minutes": -1}, {"workers": 0}, {"producers": -1}]
+    "wrong",
+    [
+        {"minutes": 1, "steps": 1},
+        {"minutes": 0},
+        {"slice_minutes": -1},
+        {"workers": 0},
+        {"producers": -1},
+        {"profile_steps": -1},
+    ],
 )
 def test_impossible_options_are_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError):

@@ -172,7 +172,7 @@ def test_what_needs_a_missing_package_fails_before_any_process_starts(
     for name in ("_in_processes", "_here"):
         monkeypatch.setattr(evaluating, name, None)
     found: dict[str, Any] = {}
-    with pytest.raises(WorldlineError, match="rooms, novel-rooms: pycolmap is missing .* --take-back"):
+    with pytest.raises(WorldlineError, match=r"rooms, novel-rooms: pycolmap is missing .* --take-back"):
         units = [unit for unit in plan_units("mvdust3r-plus-mini", SMALL, None) if "rooms" in unit.suite]
         evaluate(evaluation, units, 3, Deadline(), found)
     assert {state["state"] for state in found["suites"].values()} == {"failed"}

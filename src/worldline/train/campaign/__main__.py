@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     add("--producers", type=int, help="processes that render on cores; 0: none; default: as many as cores allow")
     add("--fill-seconds", type=float, default=90.0, help="to wait for more scenes once there are enough to start")
     add("--tune-seconds", type=float, help="for the search of batch sizes; default: 60 on CUDA, 0 on a processor")
-    add("--profile-steps", type=int, help="default: 50 on CUDA, 8 on a processor")
+    add("--profile-steps", type=int, help="0: none; default: 50 on CUDA, 8 on a processor")
     add("--against", help="weights to compare with; default: the embedded ones")
     add("--eval-scenes", type=int, help="at most so many test scenes per suite")
     add("--real", type=Path, help="folder of photo sequences with measured truth")

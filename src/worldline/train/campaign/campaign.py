@@ -133,7 +133,9 @@ class Campaign:
         if "views_per_step" in found:  # a training that has begun goes on with the batches that it began with
             return
         seconds = options.tune_seconds if options.tune_seconds is not None else _TUNE_SECONDS if cuda else 0.0
-        steps = options.profile_steps or _PROFILE_STEPS["cuda" if cuda else "cpu"]
+        steps = _PROFILE_STEPS["cuda" if cuda else "cpu"] if options.profile_steps is None else options.profile_steps
+        if not seconds and not steps:
+            return
         peak = self.journal.result("check")["peak_tflops"] * 1e12
         if cuda:
             measured = measure_apart(options, self.device, seconds, steps, peak, self.deadline)

@@ -35,7 +35,7 @@ _POLL_SECONDS = 0.25
 _RESERVE = 5.0  # seconds at the end of a slice for what follows
 _NO_PYCOLMAP = (
     "pycolmap is missing on this machine; where it is installed, --take-back DIR makes the run from a copy of its "
-    "results (--results-to), and the next call there measures it"
+    "results (--results-to), and the next call there measures it."
 )
 
 

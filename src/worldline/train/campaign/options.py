@@ -67,7 +67,7 @@ class Options:
     producers: int | None = None  # processes that render; None: chosen
     fill_seconds: float = 90.0  # to wait for more scenes once there are enough to start
     tune_seconds: float | None = None  # for the search of batch sizes; None: 60 on CUDA, none on a processor
-    profile_steps: int | None = None  # None: 50 on CUDA, 8 on a processor
+    profile_steps: int | None = None  # 0: no profile, only the search; None: 50 on CUDA, 8 on a processor
     against: str | None = None  # weights to compare with; None: the embedded ones of the model
     scale: Scale = field(default_factory=Scale)
     real: Path | None = None  # folder of sequences with measured truth
@@ -82,12 +82,15 @@ class Options:
             raise InputError("The length was given twice.", "Give --minutes or --steps.")
         numbers = {
             "minutes": self.minutes, "steps": self.steps, "slice": self.slice_minutes, "workers": self.workers,
-            "profile-steps": self.profile_steps, "eval-scenes": self.scale.scenes,
+            "eval-scenes": self.scale.scenes,
         }  # fmt: skip
         for name, value in numbers.items():
             if value is not None and not value > 0:
                 raise InputError(f"--{name} is {value:g}.", "It must be above 0.")
-        for name, least in {"producers": self.producers, "tune-seconds": self.tune_seconds}.items():
+        least_0 = {
+            "producers": self.producers, "tune-seconds": self.tune_seconds, "profile-steps": self.profile_steps,
+        }  # fmt: skip
+        for name, least in least_0.items():
             if least is not None and least < 0:
                 raise InputError(f"--{name} is {least:g}.", "It must be 0 or more.")
 
