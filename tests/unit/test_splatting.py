@@ -128,6 +128,28 @@ def test_cameras_do_not_influence_each_other():
         assert torch.equal(together.depth[index], alone.depth[0])
 
 
+@pytest.mark.parametrize("portion", [2, 3, 5])
+@pytest.mark.parametrize("harmonic", [False, True])
+def test_cameras_rendered_together_equal_cameras_alone(portion, harmonic, monkeypatch):
+    """Devices project and composite many cameras at once; processors one after the other."""
+    args, lens = reference.scene(8, 150), reference.cameras(5)
+    lens["intrinsics"] = lens["intrinsics"] * torch.linspace(0.6, 1.4, 5)[:, None, None].double()
+    if harmonic:
+        draw = torch.Generator().manual_seed(0)
+        args = (*args[:4], 0.3 * torch.randn(150, 9, 3, generator=draw, dtype=torch.float64))
+    found = []
+    for cameras in (1, portion):
+        monkeypatch.setattr(splatting, "_portion", lambda means, cameras=cameras: cameras)
+        leaves = [value.clone().requires_grad_() for value in (*args, *lens.values())]
+        poses = dict(zip(lens, leaves[5:], strict=True))
+        picture = rasterize(*leaves[:5], **poses, size=SIZE)
+        loss = picture.color.square().sum() + picture.depth.sin().sum()
+        found.append((picture, torch.autograd.grad(loss, leaves)))
+    equal(found[0][0], found[1][0], 1e-12)
+    for alone, together in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(alone, together, atol=1e-10, rtol=1e-9)
+
+
 def test_the_order_of_the_gaussians_does_not_matter():
     args, lens = reference.scene(5, 200), reference.cameras()
     order = torch.randperm(200, generator=torch.Generator().manual_seed(0))
@@ -141,17 +163,18 @@ def test_the_order_of_the_gaussians_does_not_matter():
         {"side": 1}, {"side": 3}, {"side": 8}, {"side": 64}, {"side": 4, "depth": 1}, {"side": 4, "elements": 1},
         {"side": 4, "pairs": 1}, {"side": 4, "pairs": 300}, {"side": 4, "slots": 1},
         {"side": 4, "slots": 1 << 20, "elements": 1 << 23},
+        {"side": 4, "ahead": 2}, {"side": 4, "depth": 2, "ahead": 3}, {"side": 4, "depth": 3, "ahead": 2, "pairs": 300},
     ],
 )  # fmt: skip
 def test_cutting_up_the_work_does_not_matter(cut, opaque):
     means, scales, rotations, opacities, colors = reference.scene(6, 120, opaque=opaque)
     lens = reference.cameras()
-    inverse = torch.linalg.inv(lens["world_from_cam"][0])
+    inverse = torch.linalg.inv(lens["world_from_cam"])
     images, gradients = [], []
     for tiling in (Tiling(SIZE, 4), Tiling(SIZE, **cut)):
         leaf = means.clone().requires_grad_()
         world = gaussians(leaf, scales, rotations, opacities)
-        splats = project(world, Lens(inverse, lens["intrinsics"][0], SIZE, 0.01, 1e10, 0.3))
+        splats = project(world, Lens(inverse, lens["intrinsics"], SIZE, 0.01, 1e10, 0.3))
         images.append(composite(splats, colors[splats.index], tiling))
         gradients += torch.autograd.grad(images[-1].square().sum(), leaf)
     torch.testing.assert_close(images[0], images[1], atol=1e-12, rtol=0)
@@ -228,7 +251,7 @@ def test_tiles_grow_with_the_gaussians():
         means, _, rotations, opacities, _ = reference.scene(0, 20)
         lens = reference.cameras(focal=100.0)
         world = gaussians(means, scales, rotations, opacities)
-        inverse = torch.linalg.inv(lens["world_from_cam"][0])
-        splats = project(world, Lens(inverse, lens["intrinsics"][0], SIZE, 0.01, 1e10, 0.3))
+        inverse = torch.linalg.inv(lens["world_from_cam"])
+        splats = project(world, Lens(inverse, lens["intrinsics"], SIZE, 0.01, 1e10, 0.3))
         sides.append(splatting._tiling(SIZE, splats).side)
     assert sides[0] < sides[1]

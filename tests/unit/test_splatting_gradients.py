@@ -81,9 +81,15 @@ def test_mixed_precision_around_does_not_reach_inside():
     values = [v.detach().float().requires_grad_() for v in leaves(6, 50)]
     plain = pictures(*values)
     expected = torch.autograd.grad(plain[0].sum(), values[0])[0]
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = pictures(*values)
-    found = torch.autograd.grad(mixed[0].sum(), values[0])[0]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            mixed = pictures(*values)
+        found = torch.autograd.grad(mixed[0].sum(), values[0])[0]
+        assert torch.get_float32_matmul_precision() == "medium"  # as it was found
+    finally:
+        torch.set_float32_matmul_precision(before)
     assert torch.equal(plain[0], mixed[0])
     torch.testing.assert_close(found, expected)
 

@@ -103,7 +103,7 @@ def test_projection_and_harmonics_equal_the_published_torch_functions():
     inverse, matrix = torch.linalg.inv(lens["world_from_cam"]), lens["intrinsics"]
     shifted = matrix.clone()
     shifted[:, :2, 2] += 0.5
-    splats = project(gaussians(means, scales, rotations, opacities), Lens(inverse[0], matrix[0], SIZE, 0.01, 1e10, 0.3))
+    splats = project(gaussians(means, scales, rotations, opacities), Lens(inverse, matrix, SIZE, 0.01, 1e10, 0.3))
     covariances, _ = published._quat_scale_to_covar_preci(rotations, scales, True, False)
     _, centers, depths, conics, _ = published._fully_fused_projection(
         means, covariances, inverse, shifted, SIZE[1], SIZE[0], 0.3, 0.01

@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from worldline.errors import InputError
 from worldline.outputs.render import gsplat_backend, harmonics
 from worldline.outputs.render.compositing import Tiling, composite
-from worldline.outputs.render.projection import Lens, Splats, gaussians, project
+from worldline.outputs.render.projection import Lens, Splats, full_precision, gaussians, per_ellipse, project
 
 _LEAST_LENGTH = 1e-30  # squared, of a quaternion
 _LEAST_FOCAL = 1e-6  # pixels
@@ -83,15 +84,17 @@ def rasterize(
             size=size, near=near, far=far, eps2d=eps2d, sh_degree=degree,
         )  # fmt: skip
         return Rendering(seen + (1 - alpha)[..., None] * behind, depth, alpha)
-    with torch.autocast(means.device.type, enabled=False):  # bf16 has too few digits for a place in an image
+    with full_precision(means.device):  # bf16 has too few digits for a place in an image
         world = gaussians(means, scales, rotations, opacities)
-        pictures = []
-        for pose, inverse, matrix in zip(world_from_cam, cam_from_world, intrinsics, strict=True):
-            splats = project(world, Lens(inverse, matrix, size, near, far, eps2d))
-            seen = _seen(colors, means, splats.index, pose[:3, 3], degree)
+        pictures = [means.new_zeros(0, *size, 5)]
+        portion = _portion(means)
+        for begin in range(0, len(intrinsics), portion):
+            part = slice(begin, begin + portion)
+            splats = project(world, Lens(cam_from_world[part], intrinsics[part], size, near, far, eps2d))
+            seen = _seen(colors, means, splats, world_from_cam[part, :3, 3], degree)
             features = torch.cat([seen, splats.depth[:, None]], -1)
-            pictures.append(composite(splats, features, _tiling(size, splats)))
-    sums = torch.stack(pictures) if pictures else means.new_zeros(0, *size, 5)
+            pictures.append(composite(splats, features, _tiling(size, splats, len(intrinsics[part]))))
+    sums = torch.cat(pictures)
     alpha = sums[..., 4]
     depth = torch.where(alpha > 0, sums[..., 3] / torch.where(alpha > 0, alpha, 1), 0)
     return Rendering(sums[..., :3] + (1 - alpha)[..., None] * behind, depth, alpha)
@@ -188,10 +191,17 @@ def _check_numbers(size: tuple[int, int], near: float, far: float, eps2d: float)
 
 
 def _background(value: float | Sequence[float] | Tensor, like: Tensor) -> Float[Tensor, "3"]:
-    color = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    if color.numel() not in (1, 3) or not bool(color.isfinite().all()):
+    """A tensor is taken along; numbers of the host are looked at there and written, not copied: nothing waits."""
+    if isinstance(value, Tensor):
+        color = value.to(like).reshape(-1)
+        fits = color.numel() in (1, 3) and bool(color.isfinite().all())
+    else:
+        numbers = [float(number) for number in np.ravel(value)]
+        fits = len(numbers) in (1, 3) and all(map(math.isfinite, numbers))
+        color = torch.cat([like.new_full((1,), number) for number in numbers]) if fits else like.new_zeros(1)
+    if not fits:
         raise InputError(f"The background is {value}.", "Give one number or three, in the range of the colours.")
-    return color.reshape(-1).expand(3)
+    return color.expand(3)
 
 
 def _inverse(poses: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 4 4"]:
@@ -202,21 +212,37 @@ def _inverse(poses: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 4 4"]:
 
 
 def _seen(
-    colors: Tensor, means: Float[Tensor, "n 3"], index: Int[Tensor, "m"], eye: Float[Tensor, "3"], degree: int | None
+    colors: Tensor, means: Float[Tensor, "n 3"], splats: Splats, eyes: Float[Tensor, "c 3"], degree: int | None
 ) -> Float[Tensor, "m 3"]:
-    """Colours of some Gaussians as the camera sees them."""
-    chosen = colors.index_select(0, index)
+    """Colours of Gaussians as their cameras see them."""
+    chosen = colors.index_select(0, splats.index)
     if degree is None:
         return chosen
-    return harmonics.evaluate(chosen, means.index_select(0, index) - eye, degree)
+    eye = per_ellipse(eyes, splats.place, len(means)).T
+    return harmonics.evaluate(chosen, means.index_select(0, splats.index) - eye, degree)
 
 
-def _tiling(size: tuple[int, int], splats: Splats) -> Tiling:
+def _portion(means: Float[Tensor, "n 3"]) -> int:
+    """How many cameras are rendered together: one on a processor, where only memory would grow; else what fits."""
+    if means.device.type == "cpu":
+        return 1
+    return max(1, _elements(means.device) // 16 // max(1, len(means)))
+
+
+def _elements(device: torch.device) -> int:
+    """Pixels x Gaussians that a device evaluates at once, in some 24 bytes each: a fortieth of its memory."""
+    if device.type != "cuda":
+        return 1 << 26
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return min(max(memory // 1024, 1 << 22), 1 << 27)
+
+
+def _tiling(size: tuple[int, int], splats: Splats, cameras: int = 1) -> Tiling:
     """Tiles of the side that costs least, as measured: small ones for small Gaussians. Devices get larger portions."""
     radius = float(splats.radius.clamp_max(_LARGE).mean()) if splats.radius.numel() else 0
     side = 4 if radius < 4 else 8 if radius < 32 else 16
-    return (
-        Tiling(size, side)
-        if splats.radius.device.type == "cpu"
-        else Tiling(size, side, slots=1 << 20, elements=1 << 23)
-    )
+    device = splats.radius.device
+    if device.type == "cpu":
+        return Tiling(size, side, cameras)
+    elements = _elements(device)
+    return Tiling(size, side, cameras, depth=64, slots=elements // 16, elements=elements, pairs=elements // 4, ahead=8)
