@@ -33,7 +33,7 @@ def objective(
     Means are taken over the valid pixels (and correspondences) of *all* devices: ``summed`` adds the counts up. Logged
     are ``error``, the mean distance after both sides are divided by their mean distance to the origin, the mean
     ``confidence``, ``hits``, the share of supervised attentions whose maximum is the true correspondence, ``seams``,
-    the error of the steps across patch borders, and ``rgb``, that of the rendered colours.
+    the error of the steps between neighbouring points, and ``rgb``, that of the rendered colours.
 
     Args:
         module: calls ``network`` (see :class:`~worldline.train.build.TrainedNetwork`), perhaps distributed.

@@ -39,7 +39,7 @@ class Stage:
     least_overlap: tuple[float, float] = (0.15, 0.15)  # range of the share of pixels that a view has in common with one
     # chosen before it, drawn per scene: large shares are easy, small ones are what photo sets look like
     matching_weight: float = 0.0  # of the correspondence loss on cross-attention, see worldline.train.matching
-    seam_weight: float = 0.0  # of the loss on jumps between patches, see worldline.train.seams; not in the paper
+    seam_weight: float = 0.0  # of the loss on steps between neighbours, see worldline.train.seams; not in the paper
     learning_rate: float = 1.0  # factor on the recipe's learning rate
     loss_stride: int = 1  # the loss sees every so many rows and columns, others in every step: a patch has few unknowns
 
