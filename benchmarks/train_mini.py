@@ -60,6 +60,8 @@ def measure(run: Run, stage: Stage, steps: int) -> dict[str, object]:
     for _ in range(steps + 2):  # the first two warm up
         started = time.perf_counter()
         run.train_step([batch], stage)
+        if run.fabric.device.type == "cuda":  # a step only queues its work
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
     median = sorted(seconds[2:])[steps // 2]
     flops = step_flops(run.recipe.network_config(), views, size, stage.references) * scenes

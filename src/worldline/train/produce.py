@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,14 +115,11 @@ def parse_layouts(text: str) -> Layouts:
     return tuple(pairs.items())
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Command of the background producer; mistakes end it with their cause and remedy and status 2."""
-    from worldline import worlds
-
-    splits = {"train": worlds.TRAIN_SEEDS, "validation": worlds.VALIDATION_SEEDS, "test": worlds.TEST_SEEDS}
-    parser = argparse.ArgumentParser(description="Render procedural scenes into a training pool.")
+def options_of_a_producer(description: str) -> argparse.ArgumentParser:
+    """What a background producer can be told; :func:`produce_as_told` does it."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("pool", type=Path)
-    parser.add_argument("--split", choices=sorted(splits), default="train")
+    parser.add_argument("--split", choices=("test", "train", "validation"), default="train")
     parser.add_argument("--layouts", default="rooms", help="kinds of worlds with weights, like rooms=2,objects=1")
     parser.add_argument("--start", type=int, default=0, help="first seed, counted from the start of the split")
     parser.add_argument("--count", type=int, default=1_000_000)
@@ -135,23 +132,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-gigabytes", type=float, default=10.0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="where to render")
+    return parser
+
+
+def produce_as_told(
+    options: argparse.Namespace, pace: Callable[[Iterable[int]], Iterable[int]] = lambda seeds: seeds
+) -> int:
+    """Render what the options of :func:`options_of_a_producer` ask for; ``pace`` may rest between seeds or end them."""
+    from worldline import worlds
+
+    splits = {"train": worlds.TRAIN_SEEDS, "validation": worlds.VALIDATION_SEEDS, "test": worlds.TEST_SEEDS}
+    torch.set_num_threads(options.threads)
+    return produce(
+        options.pool,
+        pace(splits[options.split][options.start :: options.stride][: options.count]),
+        layouts=parse_layouts(options.layouts),
+        views=options.views,
+        size=options.size,
+        max_gigabytes=options.max_gigabytes,
+        device=options.device,
+        rig=options.rig,
+        clips=options.clips,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command of the background producer; mistakes end it with their cause and remedy and status 2."""
+    parser = options_of_a_producer("Render procedural scenes into a training pool.")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for name, least in (("start", 0), ("count", 1), ("stride", 1), ("threads", 1)):
         if getattr(options, name) < least:  # a negative one would count from the end of the split
             parser.error(f"--{name} is {getattr(options, name)}. It must be {least} or more.")
-    torch.set_num_threads(options.threads)
     try:
-        produce(
-            options.pool,
-            splits[options.split][options.start :: options.stride][: options.count],
-            layouts=parse_layouts(options.layouts),
-            views=options.views,
-            size=options.size,
-            max_gigabytes=options.max_gigabytes,
-            device=options.device,
-            rig=options.rig,
-            clips=options.clips,
-        )
+        produce_as_told(options)
     except InputError as error:
         parser.error(f"{error.cause} {error.remedy}")
